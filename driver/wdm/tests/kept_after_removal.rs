@@ -1,5 +1,5 @@
-//! A device keeps a request after it was removed and asked for what it keeps: in a dispatch routine at `DISPATCH_LEVEL`, and in a
-//! completion routine after the lower driver was removed. The device is asked again, so the removal ends.
+//! A device keeps a request after it was removed and asked for what it keeps: in a dispatch routine at `DISPATCH_LEVEL`, in a completion
+//! routine after the lower driver was removed, and when its power changes. The device is asked again, so the removal ends.
 
 mod common;
 #[path = "common/raw.rs"]
@@ -14,16 +14,17 @@ use std::{
 
 use common::{Place, Stack, kernel, load_filter, place, start, status};
 use nt::{IRP, NTSTATUS, irp};
-use ntmodel::explore;
+use ntmodel::{PowerState as State, explore};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use raw::Control;
 use wdm::{
     CompletionRoutine, Device, Error, Filter, Guid, Handled, Irp, NewDevice, NewFilter,
-    PassiveLevel, PendedIrp, Returned, SpinLock, irql::CallerLevel,
+    PassiveLevel, PendedIrp, PowerState, Returned, SpinLock, irql::CallerLevel,
 };
 
 const CODE: u32 = 0x22_2000;
 const LONG: Duration = Duration::from_secs(5);
+const D0: State = State::Device(1);
 
 /// A device that keeps a request in its state.
 #[pin_data]
@@ -159,4 +160,73 @@ fn a_request_that_comes_back_after_the_lower_driver_was_removed_is_completed() {
     assert_eq!(status(&sent), nt::STATUS_DELETE_PENDING);
     remover.join();
     stack.unload();
+}
+
+/// A device that begins to serve a request when it enters D0.
+#[pin_data]
+struct Begins {
+    #[pin]
+    waiting: SpinLock<Option<PendedIrp>>,
+    #[pin]
+    current: SpinLock<Option<PendedIrp>>,
+}
+
+impl Device for Begins {
+    const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
+
+    type File = ();
+
+    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(try_pin_init!(Self {
+            waiting <- SpinLock::new(None),
+            current <- SpinLock::new(None),
+        }? Error))
+    }
+
+    fn internal_device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        irql: &mut CallerLevel,
+    ) -> Handled<'irp> {
+        let (irp, handled) = irp.pend_not_cancelable(irql);
+        self.waiting.with(irql, |waiting, _| *waiting = Some(irp));
+        handled
+    }
+
+    fn set_power(&self, _: PowerState, irql: &mut CallerLevel) {
+        if let Some(irp) = self.waiting.with(irql, |waiting, _| waiting.take()) {
+            self.current.with(irql, |current, _| *current = Some(irp));
+        }
+    }
+
+    fn remove(&self, irql: &mut PassiveLevel) {
+        for place in [&self.waiting, &self.current] {
+            if let Some(irp) = place.with(irql, |place, _| place.take()) {
+                irp.complete(Error::DELETE_PENDING, irql);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_request_that_is_kept_during_a_change_of_power_is_completed() {
+    explore::check(8000, |kernel| {
+        let stack = start::<Begins>(kernel);
+        let object = std::ptr::with_exposed_provenance_mut(stack.device.object());
+        // The power manager's reference, so that the device object stays.
+        // SAFETY: the device is not removed yet.
+        unsafe { nt::ObfReferenceObject(object) };
+        let sent = stack.device.internal_device_control(CODE, &[], Vec::new());
+        let theirs = stack.device.clone();
+        let power_manager = kernel.actor("power manager", move || theirs.set_power(D0));
+        stack.device.remove().expect("no file is open");
+        power_manager.join();
+        // SAFETY: the reference was made above.
+        unsafe { nt::ObfDereferenceObject(object) };
+        let end = sent.wait(LONG).map(|end| end.status);
+        kernel.verify(end == Some(nt::STATUS_DELETE_PENDING), || {
+            format!("{end:x?}")
+        });
+        stack.unload();
+    });
 }

@@ -453,6 +453,26 @@ fn requests_end_if_the_device_cannot_be_powered_up_in_every_order() {
     explore::check(1_000, failed_together);
 }
 
+/// <https://learn.microsoft.com/windows-hardware/drivers/kernel/handling-an-irp-mn-stop-device-request>
+#[test]
+fn stopped_device_is_not_powered_up() {
+    let (stack, file) = idle(&kernel());
+    let device = &stack.device;
+    for minor in [nt::IRP_MN_QUERY_STOP_DEVICE, nt::IRP_MN_STOP_DEVICE] {
+        assert_eq!(device.pnp(minor), 0);
+    }
+    let waits = file.device_control(SERVE, &[], Vec::new());
+    // Long enough for a request for D0, which another thread would complete.
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(waits.ended(), None);
+    assert_eq!(device.told_power(), OFF);
+    assert_eq!(device.pnp(nt::IRP_MN_START_DEVICE), 0);
+    assert_eq!(status(&waits), 0);
+    until(device, OFF);
+    file.close();
+    stack.unload();
+}
+
 /// A request arrives while a device that may be off is stopped and started again.
 fn served_beside_a_restart(kernel: &Arc<Kernel>) {
     let stack = start::<Lamp>(kernel);

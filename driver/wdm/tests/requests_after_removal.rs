@@ -185,8 +185,7 @@ fn asked_again(kernel: &Arc<Kernel>) -> Stack {
 /// power request on as long as it is attached, since the driver below may wait for it:
 /// <https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-removelockmnremove>
 #[test]
-fn of_the_requests_of_the_system_a_filter_alone_passes_on_power_requests_after_the_removal_was_passed_down()
- {
+fn only_a_filter_passes_power_requests_on_after_the_removal_was_passed_down() {
     let kernels = [kernel(), kernel()];
     let function = asked_again(&kernels[0]).function(load::<Functions>(&kernels[0]));
     let filter = asked_again(&kernels[1]).filter(load_filter::<PassesOn>(&kernels[1]));

@@ -319,8 +319,8 @@ pub trait Device: Send + Sync + Sized + 'static {
 
     /// Returns whether the device can be removed (`IRP_MN_QUERY_REMOVE_DEVICE`).
     ///
-    /// After success, further opens fail until the device is removed or the removal is cancelled. All other
-    /// requests are handled as before.
+    /// Opens fail during the call, and after success until the device is removed or the removal is cancelled. All other requests are handled
+    /// as before.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.

@@ -235,13 +235,8 @@ pub(crate) unsafe extern "C" fn internal_device_control<D: Device>(
         // SAFETY: another driver sends this request at DISPATCH_LEVEL or lower, with no spin lock held.
         let mut irql = unsafe { CallerLevel::assume() };
         let status = device.internal_device_control(irp, &mut irql).status();
-        // The call of `remove` may have run before this call made the device keep another request.
-        if extension.is_gone() {
-            // SAFETY: the call has a hold.
-            unsafe { extension.enter() };
-            // SAFETY: the I/O manager passed the device object.
-            unsafe { Extension::leave(object) };
-        }
+        // SAFETY: the call has a hold.
+        unsafe { Extension::called(object) };
         status
     };
     // SAFETY: this routine was just given the IRP, and the state is a `D`.
@@ -275,8 +270,8 @@ pub(crate) unsafe extern "C" fn shutdown<D: Device>(
 
 /// `IRP_MJ_SYSTEM_CONTROL`, and a filter's `IRP_MJ_POWER`: passed to the driver below.
 ///
-/// A power request is passed on until the filter waits for its remove lock: the function driver below may wait for it while it handles the
-/// removal ([RemoveLockMnRemove](https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-removelockmnremove)).
+/// A power request is passed on until the drivers below have handled the removal: the function driver may wait for it meanwhile
+/// ([RemoveLockMnRemove](https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-removelockmnremove)).
 ///
 /// # Safety
 /// Called by the power manager or WMI, for a device object of this crate.
@@ -289,7 +284,7 @@ pub(crate) unsafe extern "C" fn pass_on(object: *mut nt::DEVICE_OBJECT, irp: *mu
     }
     // SAFETY: this routine owns the IRP.
     let lower = match unsafe { nt::irp::major_function(irp) } {
-        nt::IRP_MJ_POWER => Ok(extension.lower()),
+        nt::IRP_MJ_POWER => extension.lower_for_power(),
         _ => extension.lower_for_request(),
     };
     let status = match lower {

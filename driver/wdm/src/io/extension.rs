@@ -45,6 +45,8 @@ pub(crate) struct Extension {
     gone: AtomicBool,
     /// Whether the lower drivers were told to remove the device, or are about to be.
     removed_below: AtomicBool,
+    /// Whether the lower drivers have removed the device.
+    lower_gone: AtomicBool,
     methods: Methods,
     /// Begun while driver code runs that is followed by [`Extension::leave`], until the work that it defers is done.
     late: RundownRef,
@@ -94,6 +96,7 @@ impl Extension {
             remove_pending: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             removed_below: AtomicBool::new(false),
+            lower_gone: AtomicBool::new(false),
             methods,
             late: RundownRef::uninitialised(),
             link: UnsafeCell::new(Deferred::new(end_late)),
@@ -149,6 +152,23 @@ impl Extension {
     /// remove lock after it has passed the removal down.
     pub(crate) fn set_removed_below(&self) {
         self.removed_below.store(true, Ordering::SeqCst);
+    }
+
+    /// Notes that the lower drivers have removed the device, and may have deleted their device objects.
+    pub(crate) fn set_lower_gone(&self) {
+        self.lower_gone.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns the next lower device object, to which a filter passes a power request while the lower drivers remove the device. The caller
+    /// holds the remove lock.
+    ///
+    /// # Errors
+    /// `STATUS_DELETE_PENDING` if they have removed it.
+    pub(crate) fn lower_for_power(&self) -> Result<*mut nt::DEVICE_OBJECT, Error> {
+        if self.lower_gone.load(Ordering::SeqCst) {
+            return Err(Error::DELETE_PENDING);
+        }
+        Ok(self.lower())
     }
 
     /// Returns the next lower device object, to which the caller sends a request. The caller holds the remove lock.
@@ -313,6 +333,22 @@ impl Extension {
         let late = unsafe { &raw const (*this).late };
         // SAFETY: `enter` has begun it.
         unsafe { RundownRef::release(late) };
+    }
+
+    /// Notes that a method of the device has returned, which may have kept a request after the last call of `remove`. The IRQL is at most
+    /// `DISPATCH_LEVEL`.
+    ///
+    /// # Safety
+    /// The device object is one of this crate's, and the caller has a hold.
+    pub(crate) unsafe fn called(object: *mut nt::DEVICE_OBJECT) {
+        // SAFETY: guaranteed by the caller.
+        let extension = unsafe { Self::of(object) };
+        if extension.is_gone() {
+            // SAFETY: as above. The call is ended at once: `leave` says why it finds the request.
+            unsafe { extension.enter() };
+            // SAFETY: the call was begun above.
+            unsafe { Self::leave(object) };
+        }
     }
 
     /// Returns whether the device rejects further requests.

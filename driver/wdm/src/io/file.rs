@@ -43,6 +43,9 @@ use crate::{Device, DeviceObject, Error, PassiveLevel, Record, Shared};
 pub trait FileState<D>: Send + Sync + Sized + 'static {
     /// Returns an in-place initialiser of the state of a new open file (`IRP_MJ_CREATE`).
     ///
+    /// The open can still fail after this, when the device is asked whether it can be removed. Then the state is dropped, and there is no
+    /// cleanup. So what this does to the device is undone by the state's `Drop`.
+    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     ///

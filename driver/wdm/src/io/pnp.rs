@@ -8,7 +8,7 @@
 //! | `SURPRISE_REMOVAL` | disables the interface, completes all queued requests | passed on |
 //! | `REMOVE_DEVICE` | the same; after the last request is completed, frees, detaches and deletes the device | passed on |
 //! | `QUERY_STOP_DEVICE` | asks the device | passed on, or failed |
-//! | `STOP_DEVICE`, `CANCEL_STOP_DEVICE` | none: the device has no resources | passed on |
+//! | `STOP_DEVICE`, `CANCEL_STOP_DEVICE` | none: the device has no resources; a stopped device is not powered up or down | passed on |
 //! | `DEVICE_USAGE_NOTIFICATION` | none: the device can hold no paging, dump or hibernation file | failed if it is put in the path, else passed on |
 //! | `QUERY_CAPABILITIES` | if the device may be removed by surprise, waits for the lower drivers and adds that | completed |
 //! | any other | none | passed on |
@@ -249,7 +249,12 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
             // SAFETY: this routine owns the IRP.
             Err(error) => unsafe { complete(irp, error.to_raw()) },
         },
-        nt::IRP_MN_STOP_DEVICE | nt::IRP_MN_CANCEL_STOP_DEVICE => {
+        nt::IRP_MN_STOP_DEVICE => {
+            Power::stopped(&extension.object);
+            // SAFETY: this routine owns the IRP.
+            unsafe { succeed_and_pass_down(extension.lower(), irp) }
+        }
+        nt::IRP_MN_CANCEL_STOP_DEVICE => {
             // SAFETY: this routine owns the IRP.
             unsafe { succeed_and_pass_down(extension.lower(), irp) }
         }
@@ -350,6 +355,7 @@ pub(crate) unsafe fn remove<D, F: Send + Sync + 'static>(
     extension.set_removed_below();
     // SAFETY: this routine owns the IRP and does not access it again: below, its address is only the tag of a hold.
     let status = unsafe { succeed_and_pass_down(lower, irp) };
+    extension.set_lower_gone();
     // The lower drivers have completed their requests, and a completion routine may have kept one of them.
     // SAFETY: the IRP's hold is released below.
     unsafe { extension.end_kept(irql) };

@@ -144,12 +144,17 @@ pub(crate) unsafe extern "C" fn power<D: Device>(
     let status = match (minor, state) {
         // A driver whose device is gone goes on to pass power requests down. SAFETY: this routine owns the IRP.
         _ if extension.is_gone() => unsafe { pass_down(lower, irp) },
-        (nt::IRP_MN_QUERY_POWER, Some(state)) => match device.query_power(state, irql) {
-            // SAFETY: this routine owns the IRP.
-            Ok(()) => unsafe { pass_down(lower, irp) },
-            // SAFETY: as above, and no spin lock is held.
-            Err(error) => unsafe { complete(irp, error.to_raw()) },
-        },
+        (nt::IRP_MN_QUERY_POWER, Some(state)) => {
+            let answer = device.query_power(state, irql);
+            // SAFETY: the IRP has a hold.
+            unsafe { Extension::called(object) };
+            match answer {
+                // SAFETY: this routine owns the IRP.
+                Ok(()) => unsafe { pass_down(lower, irp) },
+                // SAFETY: as above, and no spin lock is held.
+                Err(error) => unsafe { complete(irp, error.to_raw()) },
+            }
+        }
         (nt::IRP_MN_SET_POWER, Some(state)) if state.is_working() => {
             // SAFETY: this routine owns the IRP, and gives it up with its hold, which the completion routine releases.
             return unsafe { forward_with(lower, irp, powered_up::<D>, core::ptr::null_mut()) };
@@ -159,6 +164,8 @@ pub(crate) unsafe extern "C" fn power<D: Device>(
             // SAFETY: the IRP's hold keeps the device object.
             unsafe { report(object, state) };
             device.set_power(state, irql);
+            // SAFETY: the IRP has a hold.
+            unsafe { Extension::called(object) };
             if let PowerState::System(_) = state
                 && let Some(routine) = extension.object.power().lower_drivers_sleep()
             {
@@ -215,6 +222,8 @@ unsafe extern "C" fn powered_up<D: Device>(
             }
             _ => {}
         }
+        // SAFETY: the IRP has a hold.
+        unsafe { Extension::called(object) };
         if matches!(state, PowerState::System(_)) {
             Power::system_works(&extension.object);
         }

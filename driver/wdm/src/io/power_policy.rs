@@ -35,7 +35,7 @@ use crate::{
 ///
 /// When the system goes to sleep, D3 is requested even if the device is in it, and the request for the system's state is completed after that
 /// one, with its status. When the system works again, the request is completed at once, as Microsoft recommends, and the device enters D0 if
-/// there is a reference. A device that is in D3 when it is stopped enters D0 when it is started again, and D3 after that if there is no reference.
+/// there is a reference. A stopped device stays in the state that it is in. A device that is in D3 when it is stopped enters D0 when it is started again, and D3 after that if there is no reference.
 /// This crate does not ask the drivers beforehand (`IRP_MN_QUERY_POWER` for D3), uses neither D1 nor D2, and requests no wake
 /// signal (`IRP_MN_WAIT_WAKE`).
 ///
@@ -101,8 +101,8 @@ impl PowerPolicy {
     /// At most `DISPATCH_LEVEL`, and no spin lock held: the device can be called during the call.
     ///
     /// # Errors
-    /// `STATUS_INSUFFICIENT_RESOURCES` if the power manager cannot allocate the request; `STATUS_DELETE_PENDING` if the device is
-    /// being removed.
+    /// `STATUS_INSUFFICIENT_RESOURCES` if the power manager cannot allocate the request; `STATUS_DELETE_PENDING` if the removal of the device has
+    /// just begun. Later no request is sent, and the queues of the device refuse the requests that wait for it.
     #[doc(alias = "PoRequestPowerIrp")]
     pub fn power_up<L: NoSpinLockHeld>(&self, _irql: &mut L) -> Result<PowerReference, Error> {
         self.0
@@ -200,6 +200,10 @@ const DUE: usize = 1 << 7;
 const UNTOLD: usize = 1 << 8;
 /// The device has power again since it was restarted, and was told last that it loses it. So it is to be told that it is in D0.
 const RESTARTED: usize = 1 << 9;
+/// The device is being told that the request for D0 has failed. None is sent meanwhile, which could succeed before the device knows.
+const TELLING: usize = 1 << 10;
+/// The device is stopped, to be started again with other resources. Until then only the system's going to sleep has a request sent.
+const STOPPED: usize = 1 << 11;
 /// One reference.
 const REFERENCE: usize = 1 << 32;
 
@@ -215,8 +219,8 @@ impl Next {
         let is_needed = state >= REFERENCE || state & RESTARTED != 0;
         let should_be_on = is_needed && state & ASLEEP == 0;
         let is_right = should_be_on == (state & ON != 0);
-        let is_demanded = state & DUE != 0 || state & FAILED == 0 && !is_right;
-        if state & SENT != 0 {
+        let is_demanded = state & DUE != 0 || state & (FAILED | STOPPED) == 0 && !is_right;
+        if state & (SENT | TELLING) != 0 {
             Self::Nothing
         } else if state & STARTED != 0 && is_demanded {
             Self::Request(if should_be_on {
@@ -297,6 +301,11 @@ impl Power {
         }
     }
 
+    /// Records that the device is stopped. [`Power::started`] follows, or the removal.
+    pub(crate) fn stopped(object: &DeviceObject) {
+        object.power().change(|state| state | STOPPED);
+    }
+
     /// Records that the device is removed. A request for a state of the system that waits is completed.
     pub(crate) fn removed(object: &DeviceObject) {
         if let Some(owner) = object.power().owner() {
@@ -336,7 +345,13 @@ impl Power {
         self.error
             .store(error.to_raw().cast_unsigned(), Ordering::Relaxed);
         self.change_and_defer(object, |state| {
-            state & !(SENT | RESTARTED) | FAILED | untold
+            let state = state & !(SENT | RESTARTED | FAILED);
+            // The state that was requested may not be wanted any more.
+            let failed = match Next::of(state) {
+                Next::Request(_) => FAILED,
+                _ => 0,
+            };
+            state | failed | untold
         });
     }
 
@@ -382,7 +397,7 @@ fn started(object: &DeviceObject) {
     object.power().change_and_defer(object, |state| {
         let is_off = state & (STARTED | ON) == STARTED;
         let power = if is_off { RESTARTED } else { ON };
-        (state | STARTED | power) & !(ASLEEP | FAILED | UNTOLD)
+        (state | STARTED | power) & !(ASLEEP | FAILED | UNTOLD | STOPPED)
     });
 }
 
@@ -513,6 +528,10 @@ unsafe extern "C" fn requested(
             power.change_and_defer(&object, |state| state & !(SENT | ON));
         }
     }
+    // A work item can have to wait for a thread, and its pages for a disk that is off already, so the system does not wait for it.
+    if power.state.load(Ordering::Relaxed) & OWES != 0 {
+        let _ = step(&object);
+    }
     // SAFETY: `request` has acquired the hold. The reference keeps the device object.
     unsafe { Extension::release(device, power.tag()) };
 }
@@ -528,9 +547,14 @@ unsafe fn deferred(link: NonNull<Deferred>, irql: &mut PassiveLevel) {
         .cast::<Power>();
     // SAFETY: guaranteed by the caller; the work item's reference keeps the block.
     let object = unsafe { DeviceObject::of_power(power) };
-    let old = object.power().change(|state| state & !(DEFERRED | UNTOLD));
+    let power = object.power();
+    let old = power.change(|state| match state & UNTOLD {
+        0 => state & !DEFERRED,
+        _ => state & !(DEFERRED | UNTOLD) | TELLING,
+    });
     if old & UNTOLD != 0 {
         tell(&object, irql);
+        power.change(|state| state & !TELLING);
     }
     let _ = step(&object);
 }
@@ -547,6 +571,8 @@ fn tell(object: &DeviceObject, irql: &mut PassiveLevel) {
     if let Err(error) = Error::check(error) {
         // SAFETY: the hold was just acquired.
         unsafe { extension.power_up_failed(error, irql) };
+        // SAFETY: as above.
+        unsafe { Extension::called(device) };
     }
     // SAFETY: as above.
     unsafe { Extension::release(device, power.tag()) };
