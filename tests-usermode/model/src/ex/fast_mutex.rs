@@ -145,6 +145,7 @@ extern "C" fn ExReleaseFastMutex(mutex: *mut FAST_MUTEX) {
     let old_irql = unsafe { (*mutex).OldIrql };
     call.release_fast(mutex);
     call.lower_irql(u8::try_from(old_irql).unwrap_or_default());
+    call.switch_after(call.routine(), mutex);
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exacquirefastmutexunsafe)
@@ -167,4 +168,5 @@ extern "C" fn ExReleaseFastMutexUnsafe(mutex: *mut FAST_MUTEX) {
     call.require_fast_owner(mutex);
     call.require_no_apcs(Rule::FastMutex, mutex.addr());
     call.release_fast(mutex);
+    call.switch_after(call.routine(), mutex);
 }

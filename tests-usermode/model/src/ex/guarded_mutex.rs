@@ -62,6 +62,7 @@ extern "C" fn KeReleaseGuardedMutex(mutex: *mut FAST_MUTEX) {
     call.require_fast_owner(mutex);
     call.release_fast(mutex);
     call.leave_guarded();
+    call.switch_after(call.routine(), mutex);
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keacquireguardedmutexunsafe)
@@ -82,4 +83,5 @@ extern "C" fn KeReleaseGuardedMutexUnsafe(mutex: *mut FAST_MUTEX) {
     call.require_fast_owner(mutex);
     call.require_no_apcs(Rule::FastMutex, mutex.addr());
     call.release_fast(mutex);
+    call.switch_after(call.routine(), mutex);
 }

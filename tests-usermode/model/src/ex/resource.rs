@@ -288,6 +288,7 @@ extern "C" fn ExAcquireResourceSharedLite(resource: *mut ERESOURCE, wait: u8) ->
 extern "C" fn ExReleaseResourceLite(resource: *mut ERESOURCE) {
     let call = Resource::enter("ExReleaseResourceLite", resource);
     call.release_resource(resource);
+    call.switch_after(call.routine(), resource);
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exconvertexclusivetosharedlite)

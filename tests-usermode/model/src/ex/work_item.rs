@@ -177,4 +177,5 @@ extern "C" fn ExQueueWorkItem(item: *mut WORK_QUEUE_ITEM, queue: i32) {
     let queued = Queued(item);
     let thread = Thread::new_system(&call.kernel, "system worker thread");
     thread.start(|kernel| queued.run(kernel));
+    call.switch_after(call.routine(), item);
 }

@@ -246,6 +246,7 @@ impl Call {
             context,
         };
         Thread::new_system(kernel, "system worker thread").start(|kernel| queued.run(kernel));
+        self.switch_after(self.routine(), item);
     }
 }
 

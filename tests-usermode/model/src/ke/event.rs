@@ -107,6 +107,15 @@ impl Call {
         is_set
     }
 
+    /// Ends a routine that signals an object. The thread that waits for it can run before the driver continues, unless the driver has said that
+    /// it waits at once.
+    pub(super) fn signalled<T>(&self, object: *const T, wait: u8) {
+        self.must_wait.store(wait != 0, Ordering::Relaxed);
+        if wait == 0 {
+            self.switch_after(self.routine(), object);
+        }
+    }
+
     /// Sets an event; returns whether it was already set.
     pub(crate) fn set_event(&self, event: &Dispatcher) -> bool {
         let was_set = event.signal.swap(1, Ordering::AcqRel) != 0;
@@ -144,9 +153,9 @@ extern "C" fn KeSetEvent(event: *mut KEVENT, _increment: i32, wait: u8) -> i32 {
         call.request_event.set((event.addr(), true));
     }
     // SAFETY: the caller passes an event.
-    let event = unsafe { call.dispatcher(event) };
-    let was_set = call.set_event(event);
-    call.must_wait.store(wait != 0, Ordering::Relaxed);
+    let object = unsafe { call.dispatcher(event) };
+    let was_set = call.set_event(object);
+    call.signalled(event, wait);
     i32::from(was_set)
 }
 

@@ -127,7 +127,7 @@ extern "C" fn KeReleaseMutex(mutex: *mut KMUTEX, wait: u8) -> i32 {
         object.owner.store(0, Ordering::Release);
         call.kernel.sleepers.wake(Wait::Object(mutex.addr()));
     }
-    call.must_wait.store(wait != 0, Ordering::Relaxed);
+    call.signalled(mutex, wait);
     before
 }
 
@@ -188,7 +188,7 @@ extern "C" fn KeReleaseSemaphore(
     match object.header.signal.fetch_update(order.0, order.1, add) {
         Ok(before) => {
             call.kernel.sleepers.wake(Wait::Object(semaphore.addr()));
-            call.must_wait.store(wait != 0, Ordering::Relaxed);
+            call.signalled(semaphore, wait);
             before
         }
         Err(count) => {

@@ -172,6 +172,8 @@ extern "C" fn KeWaitForMultipleObjects(
     call.require_room(objects);
     // SAFETY: the caller passes an array of this length.
     let objects = unsafe { std::slice::from_raw_parts(objects, count as usize) };
+    let first = objects.first().map_or(0, |object| object.addr());
+    call.switch_point(call.routine(), first);
     let view = |object: &*mut c_void| {
         // SAFETY: the caller passes events, timers, mutexes or semaphores.
         let dispatcher = unsafe { call.dispatcher(*object) };
@@ -180,8 +182,6 @@ extern "C" fn KeWaitForMultipleObjects(
         dispatcher
     };
     let objects: Vec<&Dispatcher> = objects.iter().map(view).collect();
-    let first = objects.first().map_or(0, |object| address(object));
-    call.switch_point(call.routine(), first);
     // SAFETY: the caller passes NULL or a time.
     let timeout = unsafe { timeout.as_ref() }.copied();
     call.wait_for_several(&objects, wait_type, timeout)

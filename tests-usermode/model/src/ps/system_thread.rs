@@ -35,6 +35,8 @@ fn end(thread: &EventObject, kernel: &Kernel) {
     kernel.ps().threads.fetch_sub(1, Ordering::SeqCst);
     thread.set();
     kernel.sleepers.wake(Wait::Thread(thread.address()));
+    // A thread that waits for several objects.
+    kernel.sleepers.wake(Wait::Object(thread.address()));
 }
 
 impl Kernel {
@@ -88,6 +90,7 @@ extern "C" fn PsCreateSystemThread(
     call.require_room(handle);
     // SAFETY: the caller passes room for a handle.
     unsafe { handle.write(call.kernel.open_handle(object)) };
+    call.switch_after(call.routine(), handle);
     STATUS_SUCCESS
 }
 

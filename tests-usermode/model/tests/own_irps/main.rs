@@ -318,7 +318,7 @@ impl Sends for Reuses {
         let rounds = Rounds {
             asked: irp,
             device,
-            left: 2,
+            left: 1,
         };
         send_again(
             allocate(stack_size(device)),

@@ -1,0 +1,252 @@
+//! What a driver does after it has released a lock, signalled an object or started a thread. Another thread can run before it.
+
+#[macro_use]
+mod call;
+mod common;
+
+use std::{
+    cell::{Cell, UnsafeCell},
+    ffi::c_void,
+    ptr::null_mut,
+};
+
+use call::{join_thread, start_thread, wait};
+use common::{delete, event, initialise, passes, scenario, set};
+use nt::{DEVICE_OBJECT, DelayedWorkQueue, KEVENT, LIST_ENTRY, WORK_QUEUE_ITEM};
+use ntmodel::{
+    Rule,
+    explore::{Search, explore},
+};
+
+/// Checks that a driver breaks a rule in some order of its threads.
+#[track_caller]
+fn breaks(body: impl common::Body, rule: Rule) {
+    let found = explore(Search::every(10_000), scenario(body)).expect_err("a rule is broken");
+    assert_eq!(found.violation.rule, rule, "\n{found}");
+}
+
+const FAST: u8 = 0;
+const FAST_UNSAFE: u8 = 1;
+const GUARDED: u8 = 2;
+const GUARDED_UNSAFE: u8 = 3;
+const MUTEX: u8 = 4;
+const SEMAPHORE: u8 = 5;
+const RESOURCE: u8 = 6;
+
+/// A block of the pool that two threads take, and a lock of one kind. With `AFTER` the pointer is cleared after the lock is released.
+struct Taken<const LOCK: u8, const AFTER: bool> {
+    /// Enough for each kind of lock.
+    lock: UnsafeCell<[u64; 16]>,
+    block: Cell<*mut c_void>,
+}
+
+impl<const LOCK: u8, const AFTER: bool> Taken<LOCK, AFTER> {
+    fn new() -> Box<Self> {
+        let block = nt!(ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 16, 1));
+        let this = Box::new(Self {
+            lock: UnsafeCell::new([0; 16]),
+            block: Cell::new(block),
+        });
+        let lock = this.lock();
+        match LOCK {
+            FAST | FAST_UNSAFE => nt!(ExInitializeFastMutex(lock.cast())),
+            GUARDED | GUARDED_UNSAFE => nt!(KeInitializeGuardedMutex(lock.cast())),
+            MUTEX => nt!(KeInitializeMutex(lock.cast(), 0)),
+            SEMAPHORE => nt!(KeInitializeSemaphore(lock.cast(), 1, 1)),
+            _ => assert_eq!(nt!(ExInitializeResourceLite(lock.cast())), 0),
+        }
+        this
+    }
+
+    fn lock(&self) -> *mut c_void {
+        self.lock.get().cast()
+    }
+
+    fn acquire(&self) {
+        let lock = self.lock();
+        nt!(KeEnterCriticalRegion());
+        match LOCK {
+            FAST => nt!(ExAcquireFastMutex(lock.cast())),
+            FAST_UNSAFE => nt!(ExAcquireFastMutexUnsafe(lock.cast())),
+            GUARDED => nt!(KeAcquireGuardedMutex(lock.cast())),
+            GUARDED_UNSAFE => nt!(KeAcquireGuardedMutexUnsafe(lock.cast())),
+            MUTEX | SEMAPHORE => assert_eq!(wait(lock), 0),
+            _ => assert_eq!(nt!(ExAcquireResourceExclusiveLite(lock.cast(), 1)), 1),
+        }
+    }
+
+    /// Releases the lock.
+    fn release(&self) {
+        let lock = self.lock();
+        match LOCK {
+            FAST => nt!(ExReleaseFastMutex(lock.cast())),
+            FAST_UNSAFE => nt!(ExReleaseFastMutexUnsafe(lock.cast())),
+            GUARDED => nt!(KeReleaseGuardedMutex(lock.cast())),
+            GUARDED_UNSAFE => nt!(KeReleaseGuardedMutexUnsafe(lock.cast())),
+            MUTEX => assert_eq!(nt!(KeReleaseMutex(lock.cast(), 0)), 0),
+            SEMAPHORE => assert_eq!(nt!(KeReleaseSemaphore(lock.cast(), 0, 1, 0)), 0),
+            _ => nt!(ExReleaseResourceLite(lock.cast())),
+        }
+    }
+
+    fn take(&self) {
+        self.acquire();
+        let block = self.block.get();
+        if AFTER {
+            self.release();
+            self.block.set(null_mut());
+        } else {
+            self.block.set(null_mut());
+            self.release();
+        }
+        nt!(KeLeaveCriticalRegion());
+        if !block.is_null() {
+            nt!(ExFreePool(block));
+        }
+    }
+
+    unsafe extern "C" fn thread(context: *mut c_void) {
+        // SAFETY: the context is a value that lives until the thread has ended.
+        unsafe { &*context.cast::<Self>() }.take();
+    }
+}
+
+fn taken_twice<const LOCK: u8, const AFTER: bool>(device: *mut DEVICE_OBJECT) {
+    let taken = Taken::<LOCK, AFTER>::new();
+    let thread = start_thread(Taken::<LOCK, AFTER>::thread, &raw const *taken);
+    taken.take();
+    join_thread(thread);
+    if LOCK == RESOURCE {
+        nt!(ExDeleteResourceLite(taken.lock().cast()));
+    }
+    delete(device);
+}
+
+/// Tests a lock.
+fn is_found_and_only_that<const LOCK: u8>() {
+    breaks(taken_twice::<LOCK, true>, Rule::Pool);
+    passes(taken_twice::<LOCK, false>);
+}
+
+#[test]
+fn a_pointer_that_is_cleared_after_any_lock_was_released_is_used_twice() {
+    is_found_and_only_that::<FAST>();
+    is_found_and_only_that::<FAST_UNSAFE>();
+    is_found_and_only_that::<GUARDED>();
+    is_found_and_only_that::<GUARDED_UNSAFE>();
+    is_found_and_only_that::<MUTEX>();
+    is_found_and_only_that::<SEMAPHORE>();
+    is_found_and_only_that::<RESOURCE>();
+}
+
+/// An operation that one thread ends and another one waits for and frees.
+struct Operation {
+    done: UnsafeCell<KEVENT>,
+    state: Cell<u32>,
+}
+
+impl Operation {
+    fn new() -> Box<Self> {
+        let this = Box::new(Self {
+            done: UnsafeCell::new(event()),
+            state: Cell::new(1),
+        });
+        initialise(this.done.get());
+        this
+    }
+
+    /// Ends the operation, whose state is changed before or after that.
+    unsafe extern "C" fn ends<const AFTER: bool>(context: *mut c_void) {
+        // SAFETY: the context is an operation that lives until it has ended.
+        let this = unsafe { &*context.cast::<Self>() };
+        if !AFTER {
+            this.state.set(0);
+        }
+        set(this.done.get());
+        if AFTER {
+            this.state.set(0);
+        }
+    }
+}
+
+fn freed_when_it_has_ended<const AFTER: bool>(device: *mut DEVICE_OBJECT) {
+    let operation = Operation::new();
+    let thread = start_thread(Operation::ends::<AFTER>, &raw const *operation);
+    wait(operation.done.get());
+    drop(operation);
+    join_thread(thread);
+    delete(device);
+}
+
+#[test]
+fn memory_is_written_after_the_event_was_set_with_which_another_thread_frees_it() {
+    breaks(freed_when_it_has_ended::<true>, Rule::FreedMemory);
+    passes(freed_when_it_has_ended::<false>);
+}
+
+/// Starts a thread that sets an event, which is initialised before or after that.
+fn started<const AFTER: bool>(device: *mut DEVICE_OBJECT) {
+    unsafe extern "C" fn sets(context: *mut c_void) {
+        set(context.cast());
+    }
+    let mut event = event();
+    let event = &raw mut event;
+    if !AFTER {
+        initialise(event);
+    }
+    let thread = start_thread(sets, event);
+    if AFTER {
+        initialise(event);
+    }
+    wait(event);
+    join_thread(thread);
+    delete(device);
+}
+
+#[test]
+fn an_event_is_initialised_after_the_thread_was_started_that_sets_it() {
+    breaks(started::<true>, Rule::Pointer);
+    passes(started::<false>);
+}
+
+/// A work item, and the event that its routine sets.
+struct Work {
+    item: UnsafeCell<WORK_QUEUE_ITEM>,
+    done: UnsafeCell<KEVENT>,
+}
+
+fn queued<const AFTER: bool>(device: *mut DEVICE_OBJECT) {
+    unsafe extern "C" fn sets(context: *mut c_void) {
+        set(context.cast());
+    }
+    let work = Box::new(Work {
+        item: UnsafeCell::new(WORK_QUEUE_ITEM {
+            List: LIST_ENTRY {
+                Flink: null_mut(),
+                Blink: null_mut(),
+            },
+            WorkerRoutine: Some(sets),
+            Parameter: null_mut(),
+        }),
+        done: UnsafeCell::new(event()),
+    });
+    let done = work.done.get();
+    // SAFETY: the item is not queued yet.
+    unsafe { (*work.item.get()).Parameter = done.cast() };
+    if !AFTER {
+        initialise(done);
+    }
+    nt!(ExQueueWorkItem(work.item.get(), DelayedWorkQueue));
+    if AFTER {
+        initialise(done);
+    }
+    wait(done);
+    drop(work);
+    delete(device);
+}
+
+#[test]
+fn an_event_is_initialised_after_the_work_item_was_queued_that_sets_it() {
+    breaks(queued::<true>, Rule::Pointer);
+    passes(queued::<false>);
+}
