@@ -1,8 +1,9 @@
 //! Exploration: runs a scenario repeatedly, each time with another order of its threads.
 //!
 //! A scenario is a function that loads a driver and starts its threads, the [actors](crate::Kernel::actor). `shuttle` runs
-//! one thread at a time. The scheduler can switch to another thread at each step that others can observe: when a thread
-//! acquires a lock, inserts into a queue or exchanges a Cancel routine. [`explore`] tries the orders that a [`Search`]
+//! one thread at a time. The scheduler can switch to another thread at each step that others can observe: before a thread
+//! acquires a lock, inserts into a queue or exchanges a Cancel routine, and after it has released a lock or a protection, signalled an
+//! object, completed an IRP or started a thread or a work item. [`explore`] tries the orders that a [`Search`]
 //! selects. If an order breaks a rule, the result has its [`Schedule`], which [`replay`] repeats step by step.
 //!
 #![doc = concat!("```\n", include_str!("../examples/driver.txt"), include_str!("../examples/explore.txt"), "```")]
@@ -14,6 +15,10 @@
 //! For a driver in safe code on `wdm`, [`Search::guarded`] needs far fewer schedules. [`Explored::complete`] states whether
 //! every order was tried. If a search does not end, bound the preemptions ([`Search::preempting`]), or choose the orders at
 //! random.
+//!
+//! Some orders are not tried. No other thread runs between an Interlocked operation, or an access to an atomic variable or to plain memory, and
+//! the next routine of the kernel, nor directly after a routine that is not of the kinds above, such as one that sets a timer. So a mistake
+//! that needs another thread there is not found, also if the search is complete. The DPCs of two timers run one after the other.
 //!
 //! # Time
 //!

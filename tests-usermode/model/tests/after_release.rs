@@ -1,5 +1,10 @@
 //! What a driver does after it has released a lock, signalled an object or started a thread. Another thread can run before it.
 
+#![expect(
+    clippy::unnecessary_box_returns,
+    reason = "an event or a lock must not move"
+)]
+
 #[macro_use]
 mod call;
 mod common;
@@ -249,4 +254,98 @@ fn queued<const AFTER: bool>(device: *mut DEVICE_OBJECT) {
 fn an_event_is_initialised_after_the_work_item_was_queued_that_sets_it() {
     breaks(queued::<true>, Rule::Pointer);
     passes(queued::<false>);
+}
+
+const RUN_DOWN: u8 = 0;
+const REMOVE_LOCK: u8 = 1;
+
+/// Memory that is freed when a thread has given up its protection: a run-down protection or a remove lock.
+struct Protected<const KIND: u8, const AFTER: bool> {
+    /// Enough for each kind.
+    protection: UnsafeCell<[u64; 8]>,
+    uses: Cell<u32>,
+}
+
+impl<const KIND: u8, const AFTER: bool> Protected<KIND, AFTER> {
+    /// The size of the remove lock of a free build.
+    const SIZE: u32 = 0x20;
+
+    /// Makes it and acquires the protection for a thread.
+    fn acquired() -> Box<Self> {
+        let this = Box::new(Self {
+            protection: UnsafeCell::new([0; 8]),
+            uses: Cell::new(1),
+        });
+        if KIND == RUN_DOWN {
+            nt!(ExInitializeRundownProtection(this.protection()));
+            assert_ne!(nt!(ExAcquireRundownProtection(this.protection())), 0);
+        } else {
+            let lock = this.protection();
+            nt!(IoInitializeRemoveLockEx(lock, 1, 0, 0, Self::SIZE));
+            this.acquire_for(&raw const *this);
+        }
+        this
+    }
+
+    fn protection<T>(&self) -> *mut T {
+        self.protection.get().cast()
+    }
+
+    fn acquire_for<T>(&self, tag: *const T) {
+        let (lock, tag) = (self.protection(), tag.cast_mut().cast());
+        let (file, line) = (c"".as_ptr(), 1);
+        let status = nt!(IoAcquireRemoveLockEx(lock, tag, file, line, Self::SIZE));
+        assert_eq!(status, 0);
+    }
+
+    /// Gives the protection up. The last use is counted before or after that.
+    unsafe extern "C" fn ends(context: *mut c_void) {
+        // SAFETY: the context is a value that lives until the protection is given up.
+        let this = unsafe { &*context.cast::<Self>() };
+        if !AFTER {
+            this.uses.set(0);
+        }
+        if KIND == RUN_DOWN {
+            nt!(ExReleaseRundownProtection(this.protection()));
+        } else {
+            nt!(IoReleaseRemoveLockEx(
+                this.protection(),
+                context,
+                Self::SIZE
+            ));
+        }
+        if AFTER {
+            this.uses.set(0);
+        }
+    }
+}
+
+fn freed_when_it_is_unprotected<const KIND: u8, const AFTER: bool>(device: *mut DEVICE_OBJECT) {
+    let protected = Protected::<KIND, AFTER>::acquired();
+    let thread = start_thread(Protected::<KIND, AFTER>::ends, &raw const *protected);
+    if KIND == RUN_DOWN {
+        nt!(ExWaitForRundownProtectionRelease(protected.protection()));
+    } else {
+        protected.acquire_for(device);
+        let (lock, tag) = (protected.protection(), device.cast());
+        let size = Protected::<KIND, AFTER>::SIZE;
+        nt!(IoReleaseRemoveLockAndWaitEx(lock, tag, size));
+    }
+    drop(protected);
+    join_thread(thread);
+    delete(device);
+}
+
+#[test]
+fn memory_is_written_after_its_protection_was_given_up() {
+    breaks(
+        freed_when_it_is_unprotected::<RUN_DOWN, true>,
+        Rule::FreedMemory,
+    );
+    passes(freed_when_it_is_unprotected::<RUN_DOWN, false>);
+    breaks(
+        freed_when_it_is_unprotected::<REMOVE_LOCK, true>,
+        Rule::FreedMemory,
+    );
+    passes(freed_when_it_is_unprotected::<REMOVE_LOCK, false>);
 }

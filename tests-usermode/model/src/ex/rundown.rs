@@ -78,6 +78,7 @@ extern "C" fn ExReleaseRundownProtection(run_ref: *mut EX_RUNDOWN_REF) {
         (BugCheck(0, [0; 4]), what)
     });
     call.kernel.sleepers.wake(Wait::Object(run_ref.addr()));
+    call.switch_after(call.routine(), run_ref);
 }
 
 impl Kernel {

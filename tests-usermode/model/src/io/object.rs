@@ -86,16 +86,21 @@ extern "C" fn ObReferenceObjectByPointer(
 extern "C" fn ObfDereferenceObject(object: *mut c_void) -> isize {
     let call = Call::enter_visible("ObDereferenceObject", object);
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
-    if let Some(Ok(count)) = call.kernel.dereference_event(object.addr()) {
-        return returned(count);
-    }
-    if let Some(count) = call.dereference_file(object.addr()) {
-        return returned(count);
-    }
-    returned(call.dereference_device(object))
+    let count = call.dereference(object);
+    call.switch_after(call.routine(), object);
+    returned(count)
 }
 
 impl Call {
+    /// Removes a reference of the driver to an object; returns the new count.
+    fn dereference(&self, object: *mut c_void) -> usize {
+        if let Some(Ok(count)) = self.kernel.dereference_event(object.addr()) {
+            return count;
+        }
+        let of_file = self.dereference_file(object.addr());
+        of_file.unwrap_or_else(|| self.dereference_device(object))
+    }
+
     /// Adds a reference of the driver to an object; returns the new count.
     fn reference(&self, object: *mut c_void) -> usize {
         let count = self.kernel.reference_event(object.addr());

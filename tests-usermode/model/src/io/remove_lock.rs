@@ -246,6 +246,7 @@ extern "C" fn IoReleaseRemoveLockEx(lock: *mut IO_REMOVE_LOCK, tag: *mut c_void,
     call.forget_tag(lock, tag, 0xd5);
     let object = call.remove_lock(lock);
     call.give_back(object);
+    call.switch_after(call.routine(), lock);
 }
 
 // SAFETY: see `irql`.
