@@ -57,18 +57,12 @@ pub(crate) unsafe extern "C" fn create<D: Device>(
         // SAFETY: the I/O manager has just given the IRP to this routine, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
-    let check = || {
-        if extension.refuses_opens() {
-            return Err(Error::DELETE_PENDING);
-        }
-        Ok(())
-    };
-    let opened = check().and_then(|()| {
+    let opened = extension.check_open().and_then(|()| {
         // SAFETY: the state is a `D`, and the IRP's hold keeps it until `complete`.
         let device = unsafe { extension.device::<D>() };
         let file = OpenFile::new(extension.queues(), device, &extension.object, &mut irql)?;
         // The device may have been asked whether it can be removed before its method ran.
-        check().map(|()| file)
+        extension.check_open().map(|()| file)
     });
     let status = match opened {
         Ok(file) => {
@@ -268,26 +262,44 @@ pub(crate) unsafe extern "C" fn shutdown<D: Device>(
     unsafe { call(object, irp, method) }
 }
 
-/// `IRP_MJ_SYSTEM_CONTROL`, and a filter's `IRP_MJ_POWER`: passed to the driver below.
-///
-/// A power request is passed on until the drivers below have handled the removal: the function driver may wait for it meanwhile
-/// ([RemoveLockMnRemove](https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-removelockmnremove)).
+/// `IRP_MJ_SYSTEM_CONTROL`: passed to the driver below.
 ///
 /// # Safety
-/// Called by the power manager or WMI, for a device object of this crate.
+/// Called by WMI, for a device object of this crate.
 pub(crate) unsafe extern "C" fn pass_on(object: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
+    // SAFETY: guaranteed by the caller.
+    unsafe { pass_on_to(object, irp, Extension::lower_for_request) }
+}
+
+/// A filter's `IRP_MJ_POWER`: passed to the driver below until the drivers below have handled the removal, since the function driver may wait
+/// for it meanwhile ([RemoveLockMnRemove](https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-removelockmnremove)).
+///
+/// # Safety
+/// Called by the power manager, for a device object of this crate.
+pub(crate) unsafe extern "C" fn pass_power_on(
+    object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+) -> i32 {
+    // SAFETY: guaranteed by the caller.
+    unsafe { pass_on_to(object, irp, Extension::lower_for_power) }
+}
+
+/// Passes a request of the system to the device object that `lower` returns.
+///
+/// # Safety
+/// Called by a dispatch routine with the arguments that it was called with, for a device object of this crate.
+unsafe fn pass_on_to(
+    object: *mut nt::DEVICE_OBJECT,
+    irp: *mut nt::IRP,
+    lower: impl FnOnce(&Extension) -> Result<*mut nt::DEVICE_OBJECT, Error>,
+) -> i32 {
     // SAFETY: the caller holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
     if !extension.is_attached() || !extension.holds.acquire(irp) {
         // SAFETY: this routine owns the IRP, and the IRQL is at most DISPATCH_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::DELETE_PENDING) };
     }
-    // SAFETY: this routine owns the IRP.
-    let lower = match unsafe { nt::irp::major_function(irp) } {
-        nt::IRP_MJ_POWER => extension.lower_for_power(),
-        _ => extension.lower_for_request(),
-    };
-    let status = match lower {
+    let status = match lower(extension) {
         // SAFETY: this routine owns the IRP; the hold keeps the device attached to the lower one.
         Ok(lower) => unsafe { pass_down(lower, irp) },
         // SAFETY: as for an IRP without a hold, above.

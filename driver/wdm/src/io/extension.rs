@@ -320,14 +320,8 @@ impl Extension {
         // SAFETY: as above.
         let extension = unsafe { &*this };
         if extension.is_gone() && !extension.is_deferred.swap(true, Ordering::AcqRel) {
-            // A second reference, since the work may end, and the device may go, before `defer` returns.
-            let object = DeviceObject::clone(&extension.object);
-            let link = this.wrapping_byte_add(offset_of!(Self, link)).cast();
-            // SAFETY: the link is in the extension, so it is not NULL.
-            let link = unsafe { NonNull::new_unchecked(link) };
-            // SAFETY: the flag was not set, so the link is on no list. It stays valid until the work ends what `enter` has begun.
-            unsafe { object.defer(link) };
-            return;
+            // SAFETY: the flag was not set, and the call is given up.
+            return unsafe { Self::defer_end(this) };
         }
         // SAFETY: as above; only the address is computed, since the extension may be gone when the release returns.
         let late = unsafe { &raw const (*this).late };
@@ -342,13 +336,32 @@ impl Extension {
     /// The device object is one of this crate's, and the caller has a hold.
     pub(crate) unsafe fn called(object: *mut nt::DEVICE_OBJECT) {
         // SAFETY: guaranteed by the caller.
-        let extension = unsafe { Self::of(object) };
-        if extension.is_gone() {
-            // SAFETY: as above. The call is ended at once: `leave` says why it finds the request.
+        let this = unsafe { (*object).DeviceExtension }.cast::<Self>();
+        // SAFETY: as above.
+        let extension = unsafe { &*this };
+        // `leave` says why this finds the request.
+        if extension.is_gone() && !extension.is_deferred.swap(true, Ordering::AcqRel) {
+            // SAFETY: the caller has a hold.
             unsafe { extension.enter() };
-            // SAFETY: the call was begun above.
-            unsafe { Self::leave(object) };
+            // SAFETY: the flag was not set, and the call was begun above.
+            unsafe { Self::defer_end(this) };
         }
+    }
+
+    /// Has a work item complete the requests that the device keeps.
+    ///
+    /// # Safety
+    /// `this` is the extension of a device object. The caller has set `is_deferred`, and gives up a call that was begun with
+    /// [`Extension::enter`].
+    unsafe fn defer_end(this: *mut Self) {
+        // A second reference, since the work may end, and the device may go, before `defer` returns.
+        // SAFETY: the call keeps the extension.
+        let object = DeviceObject::clone(unsafe { &(*this).object });
+        let link = this.wrapping_byte_add(offset_of!(Self, link)).cast();
+        // SAFETY: the link is in the extension, so it is not NULL.
+        let link = unsafe { NonNull::new_unchecked(link) };
+        // SAFETY: the flag was not set, so the link is on no list. It stays valid until the work ends what `enter` has begun.
+        unsafe { object.defer(link) };
     }
 
     /// Returns whether the device rejects further requests.
@@ -360,20 +373,29 @@ impl Extension {
         self.gone.load(Ordering::Relaxed)
     }
 
-    /// Sets whether a removal is pending, before the device is asked whether it can be removed.
-    pub(crate) fn set_remove_pending(&self, pending: bool) {
-        self.remove_pending.store(pending, Ordering::Relaxed);
-        // Pairs with the one below.
+    /// Has opens fail, before the device is asked whether it can be removed.
+    pub(crate) fn refuse_opens(&self) {
+        self.remove_pending.store(true, Ordering::Relaxed);
+        // Pairs with the one in `check_open`.
         fence(Ordering::SeqCst);
     }
 
-    /// Returns whether opens fail: the device was removed, or a removal is pending.
+    /// Allows opens again.
+    pub(crate) fn allow_opens(&self) {
+        self.remove_pending.store(false, Ordering::Relaxed);
+    }
+
+    /// Fails with `STATUS_DELETE_PENDING` if opens fail: the device was removed, or a removal is pending.
     ///
-    /// An open reads this again after it has called the device. Because of the fences, it reads `true` then, or
+    /// An open checks this again after it has called the device. Because of the fences, it fails then, or
     /// [`Device::query_remove`](crate::Device::query_remove) finds what that call has written.
-    pub(crate) fn refuses_opens(&self) -> bool {
+    #[inline(never)]
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
         fence(Ordering::SeqCst);
-        self.is_gone() || self.remove_pending.load(Ordering::Relaxed)
+        if self.is_gone() || self.remove_pending.load(Ordering::Relaxed) {
+            return Err(Error::DELETE_PENDING);
+        }
+        Ok(())
     }
 
     /// Frees the objects that AddDevice made, and waits until all deferred work is done.

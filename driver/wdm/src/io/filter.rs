@@ -7,7 +7,7 @@ use crate::{
     RegistryKey,
     ex::pool::allocate,
     io::{
-        dispatch::{call, complete_unheld, pass_on},
+        dispatch::{call, complete_unheld, pass_on, pass_power_on},
         driver,
         extension::{Extension, Methods},
         forward::{forward_and_wait, pass_down},
@@ -191,7 +191,7 @@ pub unsafe extern "C" fn filter_entry<F: Filter>(
             |major| {
                 major.fill(Some(request::<F>));
                 major[nt::IRP_MJ_PNP] = Some(pnp::<F>);
-                major[nt::IRP_MJ_POWER] = Some(pass_on);
+                major[nt::IRP_MJ_POWER] = Some(pass_power_on);
                 major[nt::IRP_MJ_SYSTEM_CONTROL] = Some(pass_on);
             },
         )

@@ -212,12 +212,12 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
         }
         nt::IRP_MN_QUERY_REMOVE_DEVICE => {
             // First, so that either the device finds an open in progress, or the open finds this.
-            extension.set_remove_pending(true);
+            extension.refuse_opens();
             match device.query_remove(irql) {
                 // SAFETY: this routine owns the IRP.
                 Ok(()) => unsafe { succeed_and_pass_down(extension.lower(), irp) },
                 Err(error) => {
-                    extension.set_remove_pending(false);
+                    extension.allow_opens();
                     // SAFETY: this routine owns the IRP.
                     unsafe { complete(irp, error.to_raw()) }
                 }
@@ -226,7 +226,7 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
         nt::IRP_MN_CANCEL_REMOVE_DEVICE => {
             // SAFETY: this routine owns the IRP.
             let _ = unsafe { forward_and_wait(extension.lower(), irp, irql) };
-            extension.set_remove_pending(false);
+            extension.allow_opens();
             // A driver must not fail this request, even if the lower drivers did.
             // SAFETY: this routine owns the IRP again.
             unsafe { complete(irp, nt::STATUS_SUCCESS) }
@@ -249,12 +249,10 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
             // SAFETY: this routine owns the IRP.
             Err(error) => unsafe { complete(irp, error.to_raw()) },
         },
-        nt::IRP_MN_STOP_DEVICE => {
-            Power::stopped(&extension.object);
-            // SAFETY: this routine owns the IRP.
-            unsafe { succeed_and_pass_down(extension.lower(), irp) }
-        }
-        nt::IRP_MN_CANCEL_STOP_DEVICE => {
+        minor @ (nt::IRP_MN_STOP_DEVICE | nt::IRP_MN_CANCEL_STOP_DEVICE) => {
+            if minor == nt::IRP_MN_STOP_DEVICE {
+                Power::stopped(&extension.object);
+            }
             // SAFETY: this routine owns the IRP.
             unsafe { succeed_and_pass_down(extension.lower(), irp) }
         }

@@ -168,6 +168,7 @@ unsafe impl Record for PowerReference {
 /// The routines of the driver that owns the policy. A driver that makes no [`PowerPolicy`] does not contain them.
 struct Owner {
     started: fn(&DeviceObject),
+    stopped: fn(&DeviceObject),
     removed: fn(&DeviceObject),
     system_works: fn(&DeviceObject),
     lower_drivers_sleep: CompletionRoutine,
@@ -175,6 +176,7 @@ struct Owner {
 
 static OWNER: Owner = Owner {
     started,
+    stopped,
     removed,
     system_works,
     lower_drivers_sleep,
@@ -303,7 +305,9 @@ impl Power {
 
     /// Records that the device is stopped. [`Power::started`] follows, or the removal.
     pub(crate) fn stopped(object: &DeviceObject) {
-        object.power().change(|state| state | STOPPED);
+        if let Some(owner) = object.power().owner() {
+            (owner.stopped)(object);
+        }
     }
 
     /// Records that the device is removed. A request for a state of the system that waits is completed.
@@ -399,6 +403,10 @@ fn started(object: &DeviceObject) {
         let power = if is_off { RESTARTED } else { ON };
         (state | STARTED | power) & !(ASLEEP | FAILED | UNTOLD | STOPPED)
     });
+}
+
+fn stopped(object: &DeviceObject) {
+    object.power().change(|state| state | STOPPED);
 }
 
 fn removed(object: &DeviceObject) {
