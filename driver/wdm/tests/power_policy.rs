@@ -133,6 +133,18 @@ fn idle(kernel: &Arc<Kernel>) -> (Stack, File) {
     (stack, file)
 }
 
+/// As [`idle`], in a kernel whose allocations the test has fail.
+fn idle_with_faults() -> (Arc<Faults>, Stack, File) {
+    let faults = Arc::new(Faults::default());
+    let kernel = Kernel::new(Config {
+        clock: Clock::Virtual,
+        faults: Some(Arc::clone(&faults)),
+        ..Config::default()
+    });
+    let (stack, file) = idle(&kernel);
+    (faults, stack, file)
+}
+
 #[test]
 fn device_is_on_while_a_request_needs_it() {
     let (stack, file) = idle(&kernel());
@@ -284,13 +296,7 @@ fn request_is_served_after_a_failed_power_down() {
 /// error.
 #[test]
 fn device_is_told_that_the_request_for_d0_cannot_be_allocated() {
-    let faults = Arc::new(Faults::default());
-    let kernel = Kernel::new(Config {
-        clock: Clock::Virtual,
-        faults: Some(Arc::clone(&faults)),
-        ..Config::default()
-    });
-    let (stack, file) = idle(&kernel);
+    let (faults, stack, file) = idle_with_faults();
     let device = &stack.device;
     let mut failed = 0;
     loop {
@@ -316,13 +322,7 @@ fn device_is_told_that_the_request_for_d0_cannot_be_allocated() {
 /// <https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-powerdownfail>
 #[test]
 fn system_goes_to_sleep_if_the_request_for_d3_cannot_be_allocated() {
-    let faults = Arc::new(Faults::default());
-    let kernel = Kernel::new(Config {
-        clock: Clock::Virtual,
-        faults: Some(Arc::clone(&faults)),
-        ..Config::default()
-    });
-    let (stack, file) = idle(&kernel);
+    let (faults, stack, file) = idle_with_faults();
     loop {
         faults.arm();
         let slept = stack.device.set_power(S3);

@@ -4,9 +4,9 @@
 //! that is completed. The hold of an IRP that is passed on is released after the call of the lower driver.
 //!
 //! The methods run in a critical region, since programs wait for the IRPs that a thread removes from queues, and user mode can suspend a thread.
-//! A thread that was suspended meanwhile stops at the end of the region. In [`call`] it still has a hold then, for which the removal of the
-//! device waits until the thread is resumed: without one, the driver could be unloaded before the thread continues. An IRP that opens or
-//! closes a file has the I/O manager's reference to the device object instead.
+//! A thread that is suspended during the call stops at the end of the region. [`call`] releases its hold after that, so the removal of the
+//! device waits until the thread is resumed. Otherwise the driver could be unloaded before the thread continues. An IRP that opens or closes a
+//! file has the I/O manager's reference to the device object instead.
 
 use crate::{
     Device, Error, Irp, MajorFunction, NtStatus, PassiveLevel,
@@ -271,8 +271,8 @@ pub(crate) unsafe extern "C" fn pass_on(object: *mut nt::DEVICE_OBJECT, irp: *mu
     unsafe { pass_on_to(object, irp, Extension::lower_for_request) }
 }
 
-/// A filter's `IRP_MJ_POWER`: passed to the driver below until the drivers below have handled the removal, since the function driver may wait
-/// for it meanwhile ([RemoveLockMnRemove](https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-removelockmnremove)).
+/// A filter's `IRP_MJ_POWER`: passed to the driver below, also while the drivers below handle the removal, since the function driver may wait for
+/// the request ([RemoveLockMnRemove](https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-removelockmnremove)).
 ///
 /// # Safety
 /// Called by the power manager, for a device object of this crate.

@@ -3,7 +3,7 @@
 //! | minor function | action | the request is then |
 //! | --- | --- | --- |
 //! | `START_DEVICE` | waits for the lower drivers, starts the device, enables the interface, and reports D0 | completed |
-//! | `QUERY_REMOVE_DEVICE` | asks the device; opens fail meanwhile, and further ones if it agrees; other requests are handled | passed on |
+//! | `QUERY_REMOVE_DEVICE` | asks the device; opens fail during the call, and after it if the device agrees; other requests are handled | passed on |
 //! | `CANCEL_REMOVE_DEVICE` | waits for the lower drivers, then allows opens again | completed with success |
 //! | `SURPRISE_REMOVAL` | disables the interface, completes all queued requests | passed on |
 //! | `REMOVE_DEVICE` | the same; after the last request is completed, frees, detaches and deletes the device | passed on |

@@ -5,8 +5,8 @@
 //! end of a request has a work item call `step` again, so a change during a request is not lost, and requests that are completed at once
 //! do not nest.
 //!
-//! A failure is recorded before the device is told: a reference that is made before the record has the device told, and one that is made
-//! after it has another request sent.
+//! A failure is recorded first, and then `power_up_failed` is called. So for each reference either the method is called after the reference was
+//! made, or another request is sent.
 //!
 //! WDK: [Managing Device Power Policy](https://learn.microsoft.com/windows-hardware/drivers/kernel/managing-device-power-policy).
 
@@ -125,7 +125,7 @@ impl PowerPolicy {
             0 => state & !FAILED,
             _ => state,
         });
-        // If this fails, the device is told.
+        // If this fails, `power_up_failed` is called.
         let _ = step(&self.0);
     }
 }
@@ -202,7 +202,7 @@ const DUE: usize = 1 << 7;
 const UNTOLD: usize = 1 << 8;
 /// The device has power again since it was restarted, and was told last that it loses it. So it is to be told that it is in D0.
 const RESTARTED: usize = 1 << 9;
-/// The device is being told that the request for D0 has failed. None is sent meanwhile, which could succeed before the device knows.
+/// `power_up_failed` is about to be called. No request for D0 is sent until it has returned, since `set_power` could be called before it.
 const TELLING: usize = 1 << 10;
 /// The device is stopped, to be started again with other resources. Until then only the system's going to sleep has a request sent.
 const STOPPED: usize = 1 << 11;
