@@ -10,7 +10,7 @@ use core::{
     },
 };
 
-use interlock_abi::{Call, CallResult, Routine};
+use interlock_abi::{Call, CallResult, Routine, RunThreads};
 use pinned_init::stack_pin_init;
 use wdm::{
     Arrival, Busy, ByKey, ByKeyIfBusy, DeviceQueue, DeviceQueueNode, Error, Insert, Keyed,
@@ -44,19 +44,19 @@ impl<'n> Nodes<'n> {
     }
 }
 
-/// Calls a closure with a list of nodes for the numbers, which are passed in reverse order, followed by `rest`.
+/// Calls a closure with a list of nodes for the numbers, followed by `rest`.
 // Not generic, so that it is compiled once.
 fn with_nodes(
-    reversed: &mut dyn Iterator<Item = u64>,
+    numbers: &[u64],
     rest: Option<&Nodes<'_>>,
     f: &mut dyn FnMut(Option<&Nodes<'_>>),
 ) {
-    let Some(number) = reversed.next() else {
+    let [numbers @ .., number] = numbers else {
         return f(rest);
     };
-    stack_pin_init!(let node = DeviceQueueNode::new(request(number)));
+    stack_pin_init!(let node = DeviceQueueNode::new(request(*number)));
     let first = node.as_ref();
-    with_nodes(reversed, Some(&Nodes { first, rest }), f);
+    with_nodes(numbers, Some(&Nodes { first, rest }), f);
 }
 
 fn request(number: u64) -> Request {
@@ -232,8 +232,7 @@ pub fn run(
     irql: &mut PassiveLevel,
 ) -> Result<(), Error> {
     let mut done = Err(Error::INVALID_DEVICE_REQUEST);
-    let mut reversed = nodes(call).iter().rev().copied();
-    with_nodes(&mut reversed, None, &mut |list| {
+    with_nodes(nodes(call), None, &mut |list| {
         done = raise_to_dispatch(irql, |irql| run_with(routine, call, list, result, irql));
     });
     done
@@ -381,9 +380,12 @@ fn in_use(NodeInUse: NodeInUse) -> Error {
 
 /// Submits a request to one shared device, in every round of every thread. Returns the expected result.
 pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
+    const NUMBERS: [u64; RunThreads::MAX_THREADS as usize] =
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
     let mut result = Err(Error::INTERNAL_ERROR);
-    let mut reversed = (0..run.threads).rev().map(u64::from);
-    with_nodes(&mut reversed, None, &mut |list| {
+    let threads = usize::try_from(run.threads).unwrap_or(NUMBERS.len());
+    let numbers = NUMBERS.get(..threads).unwrap_or(&NUMBERS);
+    with_nodes(numbers, None, &mut |list| {
         with_queue(run.routine, &mut |queue| {
             result = submit_in_threads(run, queue, list, irql);
         });

@@ -79,14 +79,14 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
         Routine::ExInterlockedAddLargeInteger => add_large_integer_in_threads(run, irql),
         Routine::InterlockedIncrement => {
             let number = InterlockedLong::new(0);
-            check_increasing(run, irql, || number.increment().into())?;
+            check_increasing(run, irql, &|| number.increment().into())?;
             run.add_actual(number.read().unsigned_abs().into());
             Ok(run.total())
         }
         Routine::InterlockedDecrement => {
             let number = InterlockedLong::new(0);
             // The negated values increase.
-            check_increasing(run, irql, || i64::from(number.decrement()).wrapping_neg())?;
+            check_increasing(run, irql, &|| i64::from(number.decrement()).wrapping_neg())?;
             run.add_actual(number.read().unsigned_abs().into());
             Ok(run.total())
         }
@@ -98,7 +98,7 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
 fn add_ulong_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
     stack_pin_init!(let sum = ExInterlockedUlong::new(0));
     let sum = sum.as_ref();
-    check_increasing(run, irql, || sum.add(1).into())?;
+    check_increasing(run, irql, &|| sum.add(1).into())?;
     run.add_actual(sum.add(0).into());
     Ok(run.total())
 }
@@ -106,7 +106,7 @@ fn add_ulong_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error
 fn add_large_integer_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
     stack_pin_init!(let sum = ExInterlockedLargeInteger::new(0));
     let sum = sum.as_ref();
-    check_increasing(run, irql, || sum.add(1))?;
+    check_increasing(run, irql, &|| sum.add(1))?;
     run.add_actual(sum.add(0).cast_unsigned());
     Ok(run.total())
 }
@@ -115,7 +115,7 @@ fn add_large_integer_in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u6
 fn check_increasing(
     run: &Run,
     irql: &mut PassiveLevel,
-    next: impl Fn() -> i64 + Sync,
+    next: &(dyn Fn() -> i64 + Sync),
 ) -> Result<(), Error> {
     run.each_thread(irql, &|_, _: &mut PassiveLevel| {
         let mut last = None;

@@ -61,6 +61,9 @@ pub fn run_threads(input: &RunThreads, irql: &mut PassiveLevel) -> Result<Thread
     Ok(run.result(expected))
 }
 
+/// What a thread does, with its number.
+type Body<'a> = dyn Fn(u32, &mut PassiveLevel) + Sync + 'a;
+
 /// The parameters and the results of a run.
 pub struct Run {
     /// The routine that is run.
@@ -90,20 +93,17 @@ impl Run {
     }
 
     /// Calls a closure once in every thread, with the thread's number.
-    // `thread::run` takes 600 bytes of stack. Without inlining it is not part of the callers' stack frames.
+    // `thread::run` takes 600 bytes of stack. Without inlining it is not part of the callers' stack frames. Not generic, so that it is
+    // compiled once.
     #[inline(never)]
-    pub fn each_thread<F>(&self, irql: &mut PassiveLevel, body: &F) -> Result<(), Error>
-    where
-        F: Fn(u32, &mut PassiveLevel) + Sync,
-    {
-        thread::run(self.threads, irql, body)
+    pub fn each_thread(&self, irql: &mut PassiveLevel, body: &Body<'_>) -> Result<(), Error> {
+        thread::run(self.threads, irql, &|thread, irql: &mut PassiveLevel| {
+            body(thread, irql);
+        })
     }
 
     /// Calls a closure in every round of every thread, with the thread's number.
-    pub fn each_round<F>(&self, irql: &mut PassiveLevel, turn: &F) -> Result<(), Error>
-    where
-        F: Fn(u32, &mut PassiveLevel) + Sync,
-    {
+    pub fn each_round(&self, irql: &mut PassiveLevel, turn: &Body<'_>) -> Result<(), Error> {
         self.each_thread(irql, &|thread, irql: &mut PassiveLevel| {
             for _ in 0..self.rounds {
                 turn(thread, irql);
