@@ -46,19 +46,26 @@ pub struct Shared<T> {
     inner: NonNull<Inner<T>>,
 }
 
-/// # Invariants
-///
-/// Only the thread that has dropped the last owner uses `deferred`.
 #[pin_data]
 #[repr(C)]
 struct Inner<T> {
+    head: Head,
+    #[pin]
+    value: T,
+}
+
+/// What does not depend on the type of the value.
+///
+/// # Invariants
+///
+/// Only the thread that has dropped the last owner uses `deferred`.
+#[repr(C)]
+struct Head {
     deferred: UnsafeCell<Deferred>,
     owners: AtomicUsize,
     /// The device object whose work item drops the value if the last owner is dropped above `PASSIVE_LEVEL`. If
     /// there is none, the value is dropped in place, which the types of this crate that use it allow.
     device: Option<DeviceObject>,
-    #[pin]
-    value: T,
 }
 
 // SAFETY: owners in several threads share the value, and the last one drops it, in any thread.
@@ -108,9 +115,11 @@ impl<T> Shared<T> {
         Error: From<E>,
     {
         let inner = pool::allocate(try_pin_init!(Inner {
-            deferred: UnsafeCell::new(Deferred::new(Self::destroy)),
-            owners: AtomicUsize::new(1),
-            device,
+            head: Head {
+                deferred: UnsafeCell::new(Deferred::new(Self::destroy)),
+                owners: AtomicUsize::new(1),
+                device,
+            },
             value <- init,
         }? Error))?;
         // SAFETY: an allocation is not NULL.
@@ -121,12 +130,12 @@ impl<T> Shared<T> {
     /// Returns whether this is the only owner. No other can be made while `self` is mutably borrowed.
     pub(crate) fn is_only_owner(&mut self) -> bool {
         // Acquire, so that the writes of owners that were dropped are visible.
-        self.inner().owners.load(Ordering::Acquire) == 1
+        self.inner().head.owners.load(Ordering::Acquire) == 1
     }
 
     /// Returns the device that the value was made for.
     pub(crate) fn device(this: &Self) -> Option<&DeviceObject> {
-        this.inner().device.as_ref()
+        this.inner().head.device.as_ref()
     }
 
     fn inner(&self) -> &Inner<T> {
@@ -134,7 +143,8 @@ impl<T> Shared<T> {
         unsafe { self.inner.as_ref() }
     }
 
-    /// Drops the value after its last owner was dropped.
+    /// Drops the value after its last owner was dropped. The token is not used: without a device the value may be dropped
+    /// at any IRQL.
     ///
     /// # Safety
     /// `link` is the first field of a block that [`Shared::allocate`] made and that has no owner any more. Called
@@ -150,7 +160,7 @@ impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
         // Each owner occupies memory, so the count cannot overflow, unless a driver forgets owners in a loop for
         // centuries.
-        self.inner().owners.fetch_add(1, Ordering::Relaxed);
+        self.inner().head.owners.fetch_add(1, Ordering::Relaxed);
         Self { inner: self.inner }
     }
 }
@@ -166,26 +176,45 @@ impl<T> Deref for Shared<T> {
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
         // Release, so that this owner's accesses come before; Acquire below, so that the last owner sees them.
-        if self.inner().owners.fetch_sub(1, Ordering::Release) != 1 {
+        if self.inner().head.owners.fetch_sub(1, Ordering::Release) != 1 {
             return;
         }
         fence(Ordering::Acquire);
-        // At PASSIVE_LEVEL no spin lock is held and the thread may wait, so any drop code may run. A value without
-        // drop code can be freed at any IRQL.
-        if needs_drop::<T>()
-            && let Some(device) = &self.inner().device
-            && !irql::is_passive()
-        {
-            // A second reference, since the work item may free the block before `defer` returns.
-            let device = device.clone();
-            // SAFETY: this was the last owner, so the block stays until the routine is called with it. The worker
-            // thread may drop the value, and later: `new` requires `Send` and `'static`.
-            unsafe { device.defer(self.inner.cast()) };
-            return;
+        if needs_drop::<T>() {
+            // SAFETY: this was the last owner, and the block starts with its head.
+            unsafe { release(self.inner.cast()) };
+        } else {
+            // It can be freed at any IRQL.
+            // SAFETY: this was the last owner, and `allocate` made the value.
+            drop(unsafe { Box::from_raw(self.inner.as_ptr()) });
         }
-        // SAFETY: this was the last owner, and `allocate` made the value.
-        drop(unsafe { Box::from_raw(self.inner.as_ptr()) });
     }
+}
+
+/// Drops a value that has drop code, after its last owner was dropped: here, or in a work item of the device.
+///
+/// # Safety
+/// `head` is that of a block that [`Shared::allocate`] made and that has no owner any more. Called once for it.
+// Not generic, so that it is compiled once.
+#[inline(never)]
+unsafe fn release(head: NonNull<Head>) {
+    // SAFETY: nothing frees the block before the calls below.
+    let device = unsafe { &(*head.as_ptr()).device };
+    // At PASSIVE_LEVEL no spin lock is held and the thread may wait, so any drop code may run.
+    if let Some(device) = device
+        && !irql::is_passive()
+    {
+        // A second reference, since the work item may free the block before `defer` returns.
+        let device = device.clone();
+        // SAFETY: there is no owner, so the block stays until the routine is called with it. The worker thread may
+        // drop the value, and later: `new` requires `Send` and `'static`.
+        unsafe { device.defer(head.cast()) };
+        return;
+    }
+    // SAFETY: the IRQL is PASSIVE_LEVEL, or there is no device and the routine, `Shared::destroy`, does not use the token.
+    let mut irql = unsafe { PassiveLevel::assume() };
+    // SAFETY: the link is on no list, there is no owner, and the routine is called once.
+    unsafe { Deferred::run(head.cast(), &mut irql) };
 }
 
 // SAFETY: the pointer stands for one owner; the value that owners share is `Sync`.

@@ -84,18 +84,29 @@ struct Inner {
 #[repr(C)]
 pub(crate) struct Deferred {
     next: *mut Deferred,
-    run: unsafe fn(NonNull<Deferred>, &mut PassiveLevel),
+    routine: unsafe fn(NonNull<Deferred>, &mut PassiveLevel),
 }
 
 const _: () = assert!(size_of::<Deferred>() == size_of::<nt::LIST_ENTRY>());
 
 impl Deferred {
     /// Makes a link that is on no list.
-    pub(crate) const fn new(run: unsafe fn(NonNull<Self>, &mut PassiveLevel)) -> Self {
+    pub(crate) const fn new(routine: unsafe fn(NonNull<Self>, &mut PassiveLevel)) -> Self {
         Self {
             next: null_mut(),
-            run,
+            routine,
         }
+    }
+
+    /// Does the work now.
+    ///
+    /// # Safety
+    /// The link is initialised and on no list, and its routine may be called. The routine is called once.
+    pub(crate) unsafe fn run(link: NonNull<Self>, irql: &mut PassiveLevel) {
+        // SAFETY: the caller owns the link.
+        let routine = unsafe { (*link.as_ptr()).routine };
+        // SAFETY: guaranteed by the caller.
+        unsafe { routine(link, irql) };
     }
 }
 
@@ -348,10 +359,9 @@ unsafe extern "C" fn run(_object: *mut nt::DEVICE_OBJECT, context: *mut c_void) 
         while let Some(first) = NonNull::new(link).filter(|link| !is_end(link.as_ptr())) {
             // SAFETY: the link was removed from the list, so this thread owns it, and it stays valid until its
             // routine is called.
-            let Deferred { next, run } = unsafe { first.read() };
-            link = next;
-            // SAFETY: the link was passed to `defer` with this routine, which is called once.
-            unsafe { run(first, &mut irql) };
+            link = unsafe { (*first.as_ptr()).next };
+            // SAFETY: the link was passed to `defer` with its routine, which is called once.
+            unsafe { Deferred::run(first, &mut irql) };
         }
     }
     // SAFETY: the event was initialised in place, and stays there as long as `device`.
