@@ -1,13 +1,12 @@
 //! Devices: the trait that a driver implements, and the queues of a device that is being added.
 
-use alloc::vec::Vec;
 
 use pinned_init::PinInit;
 
 use crate::{
     DeviceObject, Error, FileState, Guid, Handled, IoType, Irp, PassiveLevel, PowerState,
     RegistryKey, Shared,
-    io::owned_queue::{DeviceQueues, OwnedQueue},
+    io::owned_queue::{DeviceQueues, OwnedQueue, OwnedQueues},
     ke::irql::CallerLevel,
 };
 
@@ -359,7 +358,7 @@ pub trait Device: Send + Sync + Sized + 'static {
 #[doc(alias = "DEVICE_OBJECT")]
 pub struct NewDevice {
     pub(super) object: DeviceObject,
-    pub(super) queues: Vec<OwnedQueue>,
+    pub(super) queues: OwnedQueues,
     /// The physical device object, which the PnP manager keeps while the device is added; NULL for a device without Plug and Play.
     pub(super) pdo: *mut nt::DEVICE_OBJECT,
 }
@@ -376,7 +375,7 @@ impl NewDevice {
     pub(crate) fn new(object: DeviceObject) -> Self {
         Self {
             object,
-            queues: Vec::new(),
+            queues: OwnedQueues::default(),
             pdo: core::ptr::null_mut(),
         }
     }
@@ -440,7 +439,7 @@ impl NewDevice {
         Q: Send + Sync + 'static,
         I: PinInit<Q, Error>,
     {
-        let init = init(self.object.as_ptr(), self.queues.len());
+        let init = init(self.object.as_ptr(), self.queues.count());
         let shared = Shared::new(init, &self.object, irql)?;
         self.own(&shared, operations)?;
         Ok(shared)
@@ -452,22 +451,7 @@ impl NewDevice {
         shared: &Shared<Q>,
         operations: fn(&Q) -> &(dyn DeviceQueues + 'static),
     ) -> Result<(), Error> {
-        self.keep(OwnedQueue::new(shared, operations))
-    }
-
-    // Not generic, so that it is compiled once.
-    #[inline(never)]
-    fn keep(&mut self, queue: OwnedQueue) -> Result<(), Error> {
-        self.queues
-            .try_reserve(1)
-            .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
-        // Without `push`, which contains a panic for a vector that cannot grow.
-        let length = self.queues.len();
-        let place = self.queues.spare_capacity_mut().first_mut();
-        place.ok_or(Error::INSUFFICIENT_RESOURCES)?.write(queue);
-        // SAFETY: the vector has this capacity, and its last element was just written.
-        unsafe { self.queues.set_len(length + 1) };
-        Ok(())
+        self.queues.push(OwnedQueue::new(shared, operations))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The device extension: the state of this crate for each device object.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::boxed::Box;
 use core::{
     cell::UnsafeCell,
     mem::{ManuallyDrop, offset_of},
@@ -15,7 +15,7 @@ use crate::{
     ex::rundown::RundownRef,
     io::{
         device_object::Deferred, file::OpenFiles, holds::Holds, interface::DeviceInterface,
-        owned_queue::OwnedQueue,
+        owned_queue::OwnedQueues,
     },
 };
 
@@ -33,7 +33,7 @@ pub(crate) struct Extension {
     lower: AtomicPtr<nt::DEVICE_OBJECT>,
     /// The interface of a function driver's device.
     interface: ManuallyDrop<Option<DeviceInterface>>,
-    queues: ManuallyDrop<Vec<OwnedQueue>>,
+    queues: ManuallyDrop<OwnedQueues>,
     pub(crate) files: OpenFiles,
     /// The [`Device`](crate::Device), in the pool: the removal frees it, while the device object can live on until the last handle
     /// is closed.
@@ -234,7 +234,7 @@ impl Extension {
     ///
     /// The caller holds the remove lock.
     pub(crate) fn queues(&self) -> usize {
-        self.queues.len()
+        self.queues.count()
     }
 
     /// Cancels the requests on the device's queues that belong to the file of an IRP.
@@ -242,10 +242,10 @@ impl Extension {
     /// # Safety
     /// The caller owns the IRP, and holds the remove lock.
     pub(crate) unsafe fn cleanup(&self, irp: *mut nt::IRP, irql: &mut PassiveLevel) {
-        for (index, owned) in self.queues.iter().enumerate() {
+        for (index, queue) in self.queues.iter().enumerate() {
             // SAFETY: the IRP keeps its file, and `index` is the index of a queue of its device.
             if let Some(file) = unsafe { crate::io::file::queued(irp, index) } {
-                owned.queue().cleanup(file, irql);
+                queue.cleanup(file, irql);
             }
         }
     }
@@ -254,8 +254,8 @@ impl Extension {
     ///
     /// The caller holds the remove lock, and an IRP of the file.
     pub(crate) fn cleanup_object(&self, file: *mut nt::FILE_OBJECT, irql: &mut PassiveLevel) {
-        for owned in self.queues.iter() {
-            owned.queue().cleanup_object(file, irql);
+        for queue in self.queues.iter() {
+            queue.cleanup_object(file, irql);
         }
     }
 
@@ -263,8 +263,8 @@ impl Extension {
     ///
     /// The caller holds the remove lock.
     pub(crate) fn close_object(&self, file: *mut nt::FILE_OBJECT, irql: &mut PassiveLevel) {
-        for owned in self.queues.iter() {
-            owned.queue().close_object(file, irql);
+        for queue in self.queues.iter() {
+            queue.close_object(file, irql);
         }
     }
 
@@ -273,8 +273,8 @@ impl Extension {
     /// The caller holds the remove lock.
     pub(crate) fn end_requests(&self, irql: &mut PassiveLevel) {
         self.gone.store(true, Ordering::Relaxed);
-        for owned in self.queues.iter() {
-            owned.queue().end_all(irql);
+        for queue in self.queues.iter() {
+            queue.end_all(irql);
         }
     }
 
