@@ -359,7 +359,7 @@ fn each_allocation_fails() {
         "DeviceInterface::register",
         "WorkItem::new",
         "Thread::start",
-        "NewDevice::add_queue",
+        "OwnedQueues::push",
         "List::new",
         "register_shutdown",
         "set_interface_enabled",
