@@ -46,11 +46,7 @@ impl<'n> Nodes<'n> {
 
 /// Calls a closure with a list of nodes for the numbers, followed by `rest`.
 // Not generic, so that it is compiled once.
-fn with_nodes(
-    numbers: &[u64],
-    rest: Option<&Nodes<'_>>,
-    f: &mut dyn FnMut(Option<&Nodes<'_>>),
-) {
+fn with_nodes(numbers: &[u64], rest: Option<&Nodes<'_>>, f: &mut dyn FnMut(Option<&Nodes<'_>>)) {
     let [numbers @ .., number] = numbers else {
         return f(rest);
     };

@@ -1,6 +1,5 @@
 //! Devices: the trait that a driver implements, and the queues of a device that is being added.
 
-
 use pinned_init::PinInit;
 
 use crate::{
