@@ -172,10 +172,7 @@ impl Ledger {
     /// Adds a request's latency to the statistics, and counts the request as not outstanding any more.
     #[inline(never)]
     fn measure<L: AtMostDispatch<Held = Unlocked>>(&self, record: &Record, irql: &mut L) {
-        let elapsed = record.accepted.elapsed();
-        let hundreds = elapsed.as_secs().saturating_mul(10_000_000);
-        let hundreds = hundreds.saturating_add(u64::from(elapsed.subsec_nanos() / 100));
-        let hundreds = i64::try_from(hundreds).unwrap_or(i64::MAX);
+        let hundreds = i64::try_from(record.accepted.elapsed_units()).unwrap_or(i64::MAX);
         self.latency.add(hundreds);
         self.longest
             .with(irql, |longest, _| *longest = hundreds.max(*longest));
