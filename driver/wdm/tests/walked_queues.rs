@@ -2,14 +2,24 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::sleep,
+    time::Duration,
+};
 
 use common::{Controlled, Controls, Quiet, start, status};
 use ntmodel::{
-    File, Kernel,
+    Config, File, Kernel,
     explore::{self, Search},
 };
-use wdm::{Error, Handled, Irp, IrpQueue, NewDevice, NtStatus, PassiveLevel, Shared};
+use wdm::{
+    Error, Handled, Irp, IrpQueue, NewDevice, NtStatus, PassiveLevel, Shared,
+    irql::raise_to_dispatch,
+};
 
 const WAIT: u32 = 0x22_2000;
 const LAST: u32 = 0x22_2004;
@@ -17,8 +27,15 @@ const LAST: u32 = 0x22_2004;
 const FIND: u32 = 0x22_2008;
 /// Completes the first requests, each time removes the next one too, and puts it back.
 const TAKE: u32 = 0x22_200c;
-/// How many it completes: as many as are examined under one acquisition of the lock.
+/// Completes all requests with `STATUS_CANCELLED`, at `DISPATCH_LEVEL`.
+const PURGE: u32 = 0x22_2010;
+/// Examines all requests, slowly, and finds none.
+const SEARCH: u32 = 0x22_2014;
+/// How many `TAKE` completes: as many as are examined under one acquisition of the lock.
 const TAKEN: u32 = 64;
+
+/// Whether a thread has begun to examine requests for `SEARCH`.
+static SEARCHES: AtomicBool = AtomicBool::new(false);
 
 struct Walked(Shared<IrpQueue<Quiet>>);
 
@@ -46,6 +63,19 @@ impl Controls for Walked {
                         self.0.put_back(next, irql);
                     }
                 }
+                irp.complete(NtStatus::SUCCESS, irql)
+            }
+            SEARCH => {
+                let found = self.0.remove_matching(irql, |_| {
+                    sleep(Duration::from_micros(10));
+                    SEARCHES.store(true, Ordering::Relaxed);
+                    false
+                });
+                assert!(found.is_none());
+                irp.complete(NtStatus::SUCCESS, irql)
+            }
+            PURGE => {
+                raise_to_dispatch(irql, |irql| self.0.purge(NtStatus::CANCELLED, irql));
                 irp.complete(NtStatus::SUCCESS, irql)
             }
             _ => self.0.insert(irp, irql),
@@ -86,5 +116,34 @@ fn request_that_stays_is_found_while_the_first_ones_are_removed() {
     match explore::explore(search, searched) {
         Ok(explored) => assert_eq!(explored.complete_up_to, Some(1), "{explored:?}"),
         Err(found) => panic!("{found}"),
+    }
+}
+
+/// A purge at `DISPATCH_LEVEL` keeps the only processor, so a thread that searches the queue and is between two holds of the lock cannot
+/// continue before the purge has ended.
+#[test]
+fn queue_is_purged_on_the_processor_of_a_thread_that_searches_it() {
+    for _ in 0..20 {
+        let kernel = Kernel::new(Config {
+            processors: 1,
+            ..Config::default()
+        });
+        let stack = start::<Controlled<Walked>>(&kernel);
+        let file = Arc::new(stack.open());
+        let waiting: Vec<_> = (0..20 * TAKEN)
+            .map(|_| file.device_control(WAIT, &[], Vec::new()))
+            .collect();
+        let theirs = Arc::clone(&file);
+        SEARCHES.store(false, Ordering::Relaxed);
+        let searcher = kernel.actor("searcher", move || send(&theirs, SEARCH));
+        while !SEARCHES.load(Ordering::Relaxed) {
+            sleep(Duration::from_micros(100));
+        }
+        assert_eq!(send(&file, PURGE), 0);
+        assert_eq!(searcher.join(), 0);
+        let purged = |status| status == Some(NtStatus::CANCELLED.to_raw());
+        assert!(waiting.iter().all(|request| purged(request.status())));
+        drop((waiting, file));
+        stack.unload();
     }
 }

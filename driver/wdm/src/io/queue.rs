@@ -461,7 +461,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     pub fn purge<L: NoSpinLockHeld>(&self, status: impl Into<NtStatus>, irql: &mut L) {
         let status = status.into();
         self.refuse(status, irql);
-        self.end_each(status, irql, &mut |state| self.take_first(state));
+        self.end_each(status, irql, &mut |state| self.take_after_cursors(state));
     }
 
     /// Returns the number of IRPs on the queue.
@@ -535,7 +535,7 @@ impl<C: QueueCallbacks> DeviceQueues for IrpQueue<C> {
         self.state
             .with(irql, |state, _| state.refusal.set_device_removed());
         self.end_each(NtStatus::DELETE_PENDING, irql, &mut |state| {
-            self.take_first(state)
+            self.take_after_cursors(state)
         });
     }
 }

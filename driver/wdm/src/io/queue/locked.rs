@@ -228,8 +228,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     }
 
     /// Removes the cursors at the head of the list, of which there is one for each thread that walks it, and the IRP after them. Returns
-    /// [`Found::NotYet`] after [`STEPS`] cursors.
-    #[cold]
+    /// [`Found::NotYet`] after [`STEPS`] cursors. It waits for none of those threads, which may be interrupted on this processor.
     pub(super) fn take_after_cursors(&self, state: &mut State) -> Found {
         let head = self.head.get();
         // SAFETY: `state` is locked.
