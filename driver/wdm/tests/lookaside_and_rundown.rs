@@ -8,7 +8,7 @@ use common::{Controlled, Controls, kernel, with_file};
 use ntmodel::{File, explore};
 use wdm::{
     Error, Handled, InterlockedOwner, Irp, Lookaside, LookasideBox, NewDevice, PassiveLevel,
-    Rundown, SList, Shared,
+    Rundown, SList, Shared, irql::raise_to_dispatch,
 };
 
 const PUSH: u32 = 0x22_2000;
@@ -56,6 +56,9 @@ impl All {
 
 impl Controls for All {
     fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<Self, Error> {
+        // `Shared::new` may be called at DISPATCH_LEVEL, `ExInitializeRundownProtection` may not.
+        let raised = raise_to_dispatch(irql, |irql| Shared::new(Rundown::new(7), device, irql));
+        assert_eq!(raised.err(), Some(Error::INVALID_DEVICE_STATE));
         Ok(Self {
             memory: Lookaside::new(irql)?,
             list: SList::new(),

@@ -8,7 +8,7 @@ use std::{ffi::c_void, ptr::null_mut};
 
 use body::stops;
 use call::wait;
-use nt::{KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KEVENT, KLOCK_QUEUE_HANDLE, KTIMER};
+use nt::{EX_RUNDOWN_REF, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KEVENT, KLOCK_QUEUE_HANDLE, KTIMER};
 use ntmodel::Rule;
 
 const APC_LEVEL: u8 = 1;
@@ -60,6 +60,22 @@ fn dpcs_are_flushed_at_passive_level_only() {
     for body in bodies {
         stops(body, Rule::Irql, 0xc4, 0xe5, "KeFlushQueuedDpcs");
     }
+}
+
+#[test]
+fn run_down_protection_is_initialised_below_dispatch_level() {
+    let body = || {
+        let mut run_ref = EX_RUNDOWN_REF { Count: 0 };
+        raise_to_dpc_level();
+        nt!(ExInitializeRundownProtection(&raw mut run_ref));
+    };
+    stops(
+        body,
+        Rule::Irql,
+        0xc4,
+        0xe5,
+        "ExInitializeRundownProtection",
+    );
 }
 
 fn flush_at(irql: u8) {

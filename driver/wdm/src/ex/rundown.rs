@@ -3,12 +3,15 @@
 use core::{cell::UnsafeCell, marker::PhantomPinned, sync::atomic::Ordering};
 
 use nt::atomic::AtomicBool;
-use pinned_init::{PinInit, pin_data, pin_init, pin_init_from_closure};
+use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 
-use crate::ke::{
-    critical_region::CriticalRegion,
-    irql::{AtMostDispatch, ObjectHeld, Waitable},
-    on_drop::OnDrop,
+use crate::{
+    Error,
+    ke::{
+        critical_region::CriticalRegion,
+        irql::{self, AtMostDispatch, ObjectHeld, Waitable},
+        on_drop::OnDrop,
+    },
 };
 
 /// A value that many threads access until one of them runs it down (`EX_RUNDOWN_REF`).
@@ -66,14 +69,17 @@ impl<T> Rundown<T> {
     ///
     /// # IRQL
     /// At most `APC_LEVEL`, where the initialiser runs.
+    ///
+    /// # Errors
+    /// `STATUS_INVALID_DEVICE_STATE` if the initialiser runs at `DISPATCH_LEVEL`, as [`Shared::new`](crate::Shared::new) can.
     #[doc(alias = "ExInitializeRundownProtection")]
-    pub fn new(value: T) -> impl PinInit<Self> {
-        pin_init!(Self {
+    pub fn new(value: T) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
             reference <- RundownRef::new(),
             _pinned: PhantomPinned,
             is_run_down: AtomicBool::new(false),
             value: UnsafeCell::new(Some(value)),
-        })
+        }? Error)
     }
 
     /// Calls a closure with the value, unless it was run down or a thread has begun that (`ExAcquireRundownProtection`,
@@ -147,21 +153,24 @@ impl RundownRef {
         Self(UnsafeCell::new(nt::EX_RUNDOWN_REF { Count: 0 }))
     }
 
-    /// Initialises the variable in place (`ExInitializeRundownProtection`).
-    fn new() -> impl PinInit<Self> {
+    /// Initialises the variable in place (`ExInitializeRundownProtection`), except at `DISPATCH_LEVEL`.
+    fn new() -> impl PinInit<Self, Error> {
         let initialise = |slot: *mut Self| {
-            // SAFETY: the slot is valid for writes, and no other code uses it yet.
+            if irql::current() >= irql::DISPATCH_LEVEL {
+                return Err(Error::INVALID_DEVICE_STATE);
+            }
+            // SAFETY: the slot is valid for writes, no other code uses it yet, and the IRQL is at most APC_LEVEL.
             unsafe { nt::ExInitializeRundownProtection(slot.cast()) };
             Ok(())
         };
-        // SAFETY: the closure initialises the slot and does not fail.
+        // SAFETY: the closure initialises the slot, or fails and has not.
         unsafe { pin_init_from_closure(initialise) }
     }
 
     /// Initialises the variable where it is (`ExInitializeRundownProtection`).
     ///
     /// # Safety
-    /// No other code uses it yet.
+    /// No other code uses it yet, and the IRQL is at most `APC_LEVEL`.
     pub(crate) unsafe fn initialise(&self) {
         // SAFETY: guaranteed by the caller.
         unsafe { nt::ExInitializeRundownProtection(self.0.get()) };

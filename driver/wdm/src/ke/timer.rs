@@ -113,7 +113,8 @@ impl<C: TimerRoutine> Timer<C> {
 
     /// Sets the timer to expire after an interval, and returns whether it was already set (`KeSetTimer`).
     ///
-    /// The new due time replaces the old one.
+    /// The new due time replaces the old one. While another thread is in [`cancel_and_wait`](Timer::cancel_and_wait), the timer is not
+    /// set.
     ///
     /// WDK: [KeSetTimer](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesettimer).
     ///
@@ -139,7 +140,8 @@ impl<C: TimerRoutine> Timer<C> {
     /// returns whether it was already set (`KeSetTimerEx`).
     ///
     /// The period is rounded up to whole milliseconds, at least one. The routine is not queued again while it is
-    /// still queued, so it is called less often if it takes longer than the period.
+    /// still queued, so it is called less often if it takes longer than the period. While another thread is in
+    /// [`cancel_and_wait`](Timer::cancel_and_wait), the timer is not set.
     ///
     /// WDK: [KeSetTimerEx](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesettimerex).
     ///

@@ -12,6 +12,8 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
+const APC_LEVEL: u8 = 1;
+
 const ACTIVE: usize = 1;
 const ONE: usize = 2;
 
@@ -31,6 +33,7 @@ impl Call {
 #[unsafe(no_mangle)]
 extern "C" fn ExInitializeRundownProtection(run_ref: *mut EX_RUNDOWN_REF) {
     let call = Call::enter("ExInitializeRundownProtection");
+    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
     call.require_room(run_ref);
     // SAFETY: the caller passes room for a variable.
     unsafe { run_ref.write(EX_RUNDOWN_REF { Count: 0 }) };
@@ -41,6 +44,7 @@ extern "C" fn ExInitializeRundownProtection(run_ref: *mut EX_RUNDOWN_REF) {
 #[unsafe(no_mangle)]
 extern "C" fn ExReInitializeRundownProtection(run_ref: *mut EX_RUNDOWN_REF) {
     let call = Call::enter_visible("ExReInitializeRundownProtection", run_ref);
+    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
     let state = call.run_ref(run_ref);
     let before = state.load(Ordering::Acquire);
     call.require(before == ACTIVE, Rule::Rundown, || {
@@ -103,7 +107,7 @@ impl Kernel {
 #[unsafe(no_mangle)]
 extern "C" fn ExWaitForRundownProtectionRelease(run_ref: *mut EX_RUNDOWN_REF) {
     let call = Call::enter_visible("ExWaitForRundownProtectionRelease", run_ref);
-    call.require_at_most(1, Rule::Irql, 0xe5);
+    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
     let state = call.run_ref(run_ref);
     state.fetch_or(ACTIVE, Ordering::AcqRel);
     locked(&call.kernel.ex().run_downs).insert(run_ref.addr());

@@ -289,7 +289,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
             // SAFETY: as above.
             unsafe { RemoveEntryList(at) };
             if entry == at {
-                // `take_first` has removed the cursor.
+                // `remove_cursor` has removed the cursor.
                 // SAFETY: as above.
                 entry = unsafe { (*head).Flink };
             }
