@@ -268,7 +268,8 @@ if ($left -contains $dump) {
 }
 $run = Join-Path $Results 'run.out'
 if (Test-Path $run) {
-    $lines = Get-Content $run | ForEach-Object { ConvertFrom-Json $_ }
+    # After a bug check the last line may be cut.
+    $lines = Get-Content $run | Where-Object { $_ -match '^\{.*\}$' } | ForEach-Object { ConvertFrom-Json $_ }
     $lines | Where-Object { $_.type -eq 'test' -and $_.event -eq 'failed' } |
         ForEach-Object { Write-Output "FAILED $($_.name): $($_.message)" }
     $lines | Where-Object { $_.type -eq 'suite' -and $_.event -ne 'started' } |

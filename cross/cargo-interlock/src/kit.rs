@@ -156,7 +156,7 @@ pub fn doctor() -> Result<bool, String> {
     Ok(report(&checks))
 }
 
-/// Returns the newest version in a WDK's `Lib`, such as `10.0.26100.0`.
+/// Returns the newest version in a WDK's `Lib`, such as `10.0.26100.0`. A version without `km` is of an SDK alone.
 fn latest_version(lib: &Path) -> Result<PathBuf, String> {
     let numbers = |name: &PathBuf| -> Option<Vec<u32>> {
         let parts = name.to_str()?.split('.');
@@ -166,11 +166,12 @@ fn latest_version(lib: &Path) -> Result<PathBuf, String> {
     entries
         .filter_map(|entry| Some(PathBuf::from(entry.ok()?.file_name())))
         .filter(|name| numbers(name).is_some_and(|parts| parts.first() == Some(&10)))
+        .filter(|name| lib.join(name).join("km").is_dir())
         .max_by_key(numbers)
         .ok_or_else(|| {
             crate::about(
                 lib,
-                "contains no folder named after a version, such as 10.0.26100.0",
+                "contains no folder of a version, such as 10.0.26100.0, with a folder km",
             )
         })
 }
@@ -242,6 +243,15 @@ mod tests {
     }
 
     #[test]
+    fn newer_sdk_without_a_wdk_is_passed_over() {
+        let folder = TempDir::new().unwrap();
+        fill(folder.path(), INSTALLED);
+        fill(folder.path(), &[("Lib/10.0.26100.4654/um/x64", &[])]);
+        let version = latest_version(&folder.path().join("Lib")).unwrap();
+        assert_eq!(version, PathBuf::from("10.0.26100.0"));
+    }
+
+    #[test]
     fn tools_of_an_installed_wdk_are_found() {
         let folder = TempDir::new().unwrap();
         let root = folder.path();
@@ -272,7 +282,7 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let root = folder.path();
         for version in ["10.0.9600.0", "10.0.22621.0", "10.0.26100.0"] {
-            fs::create_dir_all(root.join("Lib").join(version)).unwrap();
+            fs::create_dir_all(root.join("Lib").join(version).join("km")).unwrap();
         }
         let kit = find(&[("WDKContentRoot", root)], None).unwrap();
         assert_eq!(kit.bin, root.join("bin/10.0.26100.0/x64"));
@@ -314,7 +324,7 @@ mod tests {
             root.join("tools/10.0.26100.0"),
         );
         let elsewhere = packages.join("other");
-        fs::create_dir_all(elsewhere.join("Lib/10.0.26100.0")).unwrap();
+        fs::create_dir_all(elsewhere.join("Lib/10.0.26100.0/km")).unwrap();
         let named = [
             ("WDKContentRoot", &*elsewhere),
             ("WDKBinRoot", &*bin),

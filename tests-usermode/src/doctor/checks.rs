@@ -158,7 +158,9 @@ fn test_signing(facts: &Facts) -> Result<Answer> {
     } else {
         problem(
             "off: a test-signed driver is not loaded",
-            format!("bcdedit /set testsigning on, then {RESTART}"),
+            format!(
+                "bcdedit /set testsigning on, then {RESTART}; before that, manage-bde -protectors -disable C: -rebootcount 0 if BitLocker is on"
+            ),
         )
     }
 }

@@ -56,8 +56,9 @@ impl Sequence {
     /// Adds a step so that its order relative to a service is the same by any clock: one queue serves at a time; the first
     /// request is served for a long time, and the requests behind it for none.
     fn push_for_any_clock(&mut self, mut step: Step) {
-        // Opening the device takes a long time, since it has to be found first.
-        if self.held == STEPS_HELD || matches!(step, Step::Open(_)) {
+        // Opening the device takes a long time, since it has to be found first. `CancelIo` waits on Windows until the thread's requests
+        // have ended, also the one that is being served.
+        if self.held == STEPS_HELD || matches!(step, Step::Open(_) | Step::CancelIo { .. }) {
             self.push(Step::Drain);
         }
         if self.finds_nothing(&step) {

@@ -421,13 +421,15 @@ impl File {
         self.inner.touch(footprint::Access::Exclusive);
         let mut live = self.kernel.io().live_of(&self.inner);
         live.retain(|record| sender.is_none_or(|sender| record.sender == sender));
+        let mut found = false;
         for record in &live {
             if !record.is_completed() {
+                found = true;
                 call.cancel_irp(record);
             }
         }
         self.kernel.close_deferred(&call);
-        !live.is_empty()
+        found
     }
 
     /// Returns its file object with a reference, which [`FileInner::irp_ended`] releases. So `IRP_MJ_CLOSE` is not sent before.
