@@ -229,6 +229,97 @@ fn irql_on_the_routines_page() {
     stops(queued, Rule::Irql, 0xc4, 0xe5, routine);
 }
 
+/// Routines at an IRQL above the one that their pages allow.
+#[test]
+fn irql_above_the_one_on_the_routines_page() {
+    const BODIES: [(&str, fn()); 11] = [
+        ("ExInitializeZone", || {
+            raise(APC_LEVEL);
+            let (mut zone, mut segment) = ([0_u64; 4], [0_u64; 8]);
+            let segment = segment.as_mut_ptr().cast();
+            nt!(ExInitializeZone(zone.as_mut_ptr().cast(), 16, segment, 64));
+        }),
+        ("ExExtendZone", || {
+            let (mut zone, mut segments) = ([0_u64; 4], [[0_u64; 8]; 2]);
+            let zone = zone.as_mut_ptr().cast();
+            let [first, second] = &mut segments;
+            nt!(ExInitializeZone(zone, 16, first.as_mut_ptr().cast(), 64));
+            raise(HIGH_LEVEL);
+            nt!(ExExtendZone(zone, second.as_mut_ptr().cast(), 64));
+        }),
+        ("ExReInitializeRundownProtection", || {
+            let mut run_ref = EX_RUNDOWN_REF { Count: 0 };
+            nt!(ExInitializeRundownProtection(&raw mut run_ref));
+            nt!(ExWaitForRundownProtectionRelease(&raw mut run_ref));
+            raise_to_dpc_level();
+            nt!(ExReInitializeRundownProtection(&raw mut run_ref));
+        }),
+        ("ExConvertExclusiveToSharedLite", || {
+            with_resource(|resource| {
+                nt!(KeEnterCriticalRegion());
+                nt!(ExAcquireResourceExclusiveLite(resource, 1));
+                raise_to_dpc_level();
+                nt!(ExConvertExclusiveToSharedLite(resource));
+            });
+        }),
+        ("ExIsResourceAcquiredExclusiveLite", || {
+            with_resource(|resource| {
+                raise(HIGH_LEVEL);
+                nt!(ExIsResourceAcquiredExclusiveLite(resource));
+            });
+        }),
+        ("ExIsResourceAcquiredSharedLite", || {
+            with_resource(|resource| {
+                raise(HIGH_LEVEL);
+                nt!(ExIsResourceAcquiredSharedLite(resource));
+            });
+        }),
+        ("KeInitializeSemaphore", || {
+            raise(APC_LEVEL);
+            with_semaphore(|_| {});
+        }),
+        ("KeReleaseSemaphore", || {
+            with_semaphore(|semaphore| {
+                raise(APC_LEVEL);
+                nt!(KeReleaseSemaphore(semaphore, 0, 1, 1));
+            });
+        }),
+        ("IoIsWdmVersionAvailable", || {
+            raise(APC_LEVEL);
+            nt!(IoIsWdmVersionAvailable(6, 0));
+        }),
+        ("IoIs32bitProcess", || {
+            raise(HIGH_LEVEL);
+            nt!(IoIs32bitProcess(null_mut()));
+        }),
+        ("RtlInitAnsiString", || {
+            let mut string = nt::ANSI_STRING {
+                Length: 0,
+                MaximumLength: 0,
+                Buffer: null_mut(),
+            };
+            raise(HIGH_LEVEL);
+            nt!(RtlInitAnsiString(&raw mut string, c"text".as_ptr().cast()));
+        }),
+    ];
+    for (routine, body) in BODIES {
+        stops(body, Rule::Irql, 0xc4, 0xe5, routine);
+    }
+}
+
+fn with_resource(body: fn(*mut nt::ERESOURCE)) {
+    let mut resource = [0_u64; size_of::<nt::ERESOURCE>() / 8];
+    let resource = resource.as_mut_ptr().cast();
+    nt!(ExInitializeResourceLite(resource));
+    body(resource);
+}
+
+fn with_semaphore(body: fn(*mut nt::KSEMAPHORE)) {
+    let mut semaphore = nt::KSEMAPHORE { Reserved: [0; 4] };
+    nt!(KeInitializeSemaphore(&raw mut semaphore, 0, 1));
+    body(&raw mut semaphore);
+}
+
 #[test]
 fn irql_zw_passive() {
     let body = || {

@@ -313,3 +313,57 @@ fn a_wait_for_a_handle_ends_at_its_timeout() {
 unsafe extern "C" fn waits(event: *mut c_void) {
     wait(event);
 }
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kereleasemutex>: a wait that is announced at `DISPATCH_LEVEL` has a
+/// timeout of zero. <https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-zwwaitforsingleobject>,
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-obopenobjectbypointer>,
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kereadstatesemaphore>,
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-iogetcurrentprocess>
+#[test]
+fn routines_are_called_at_the_highest_irql_that_their_pages_allow() {
+    passes(|device| {
+        let mut event: KEVENT = event();
+        initialise(&raw mut event);
+        let thread = start_thread(waits, &raw mut event);
+        let mut mutex = nt::KMUTEX { Reserved: [0; 7] };
+        nt!(KeInitializeMutex(&raw mut mutex, 0));
+        let mut semaphore = nt::KSEMAPHORE { Reserved: [0; 4] };
+        nt!(KeInitializeSemaphore(&raw mut semaphore, 1, 1));
+        let mut now = 0;
+        let mut poll = |object| nt!(KeWaitForSingleObject(object, 0, 0, 0, &raw mut now));
+
+        let irql = nt!(KeRaiseIrqlToDpcLevel());
+        let mut timeout = 0;
+        let ended = nt!(ZwWaitForSingleObject(thread, 0, &raw mut timeout));
+        assert_eq!(ended, nt::STATUS_TIMEOUT);
+        assert_eq!(poll((&raw mut mutex).cast()), nt::STATUS_SUCCESS);
+        nt!(KeReleaseMutex(&raw mut mutex, 1));
+        assert_eq!(poll((&raw mut semaphore).cast()), nt::STATUS_SUCCESS);
+        nt!(KeLowerIrql(irql));
+
+        let irql = nt!(KfRaiseIrql(1));
+        let mut handle = null_mut();
+        let opened = nt!(ObOpenObjectByPointer(
+            device.cast(),
+            nt::OBJ_KERNEL_HANDLE,
+            null_mut(),
+            0,
+            null_mut(),
+            0,
+            &raw mut handle
+        ));
+        assert_eq!(opened, nt::STATUS_SUCCESS);
+        nt!(KeLowerIrql(irql));
+        nt!(ZwClose(handle));
+
+        let irql = nt!(KfRaiseIrql(HIGHER));
+        assert_eq!(nt!(KeReadStateSemaphore(&raw mut semaphore)), 0);
+        assert!(!nt!(IoGetCurrentProcess()).is_null());
+        assert!(!nt!(PsGetCurrentThread()).is_null());
+        nt!(KeLowerIrql(irql));
+
+        set(&raw mut event);
+        join_thread(thread);
+        delete(device);
+    });
+}

@@ -14,11 +14,7 @@ use pinned_init::Init;
 pub use raw::{RawBlock, RawZone};
 pub use segment::Segment;
 
-use crate::{
-    Error, Record, Shared,
-    ex::zone::raw::Core,
-    ke::irql::{NoSpinLockHeld, Waitable},
-};
+use crate::{Error, Record, Shared, ex::zone::raw::Core, ke::irql::Waitable};
 
 /// A zone of blocks for values of one type (`ZONE_HEADER`): memory that is allocated in advance, and from which
 /// blocks can be allocated at `DISPATCH_LEVEL`.
@@ -80,13 +76,13 @@ impl<T> Zone<T> {
     /// number in `more` (`ExExtendZone`).
     ///
     /// # IRQL
-    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    /// `PASSIVE_LEVEL`, as the Windows NT 4.0 DDK requires it.
     ///
     /// # Errors
     /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
     #[doc(alias = "ExInitializeZone")]
     #[doc(alias = "ExExtendZone")]
-    pub fn new<L: NoSpinLockHeld>(first: u32, more: &[u32], irql: &mut L) -> Result<Self, Error> {
+    pub fn new<L: Waitable>(first: u32, more: &[u32], irql: &mut L) -> Result<Self, Error> {
         Ok(Self {
             raw: raw_zone(Self::BLOCK_SIZE, first, more, irql)?,
             _values: core::marker::PhantomData,
@@ -148,7 +144,7 @@ impl<T> Zone<T> {
 /// Makes a zone of blocks with a size, as [`Zone::new`] does.
 // Not generic over the values, so that it is compiled once.
 #[inline(never)]
-fn raw_zone<L: NoSpinLockHeld>(
+fn raw_zone<L: Waitable>(
     block_size: u32,
     first: u32,
     more: &[u32],

@@ -296,7 +296,7 @@ extern "C" fn ExReleaseResourceLite(resource: *mut ERESOURCE) {
 #[unsafe(no_mangle)]
 extern "C" fn ExConvertExclusiveToSharedLite(resource: *mut ERESOURCE) {
     let call = Resource::enter("ExConvertExclusiveToSharedLite", resource);
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
     let converted = call.resource(resource, |resource, thread| {
         let owned = resource.exclusive.filter(|(owner, _)| *owner == thread);
         if let Some((_, count)) = owned {
@@ -319,6 +319,7 @@ extern "C" fn ExConvertExclusiveToSharedLite(resource: *mut ERESOURCE) {
 #[unsafe(no_mangle)]
 extern "C" fn ExIsResourceAcquiredExclusiveLite(resource: *mut ERESOURCE) -> u8 {
     let call = Resource::enter("ExIsResourceAcquiredExclusiveLite", resource);
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     let is_owner = call.resource(resource, |resource, thread| {
         resource.exclusive.is_some_and(|(owner, _)| owner == thread)
     });
@@ -330,6 +331,7 @@ extern "C" fn ExIsResourceAcquiredExclusiveLite(resource: *mut ERESOURCE) -> u8 
 #[unsafe(no_mangle)]
 extern "C" fn ExIsResourceAcquiredSharedLite(resource: *mut ERESOURCE) -> u32 {
     let call = Resource::enter("ExIsResourceAcquiredSharedLite", resource);
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     call.resource(resource, |resource, thread| resource.count_of(thread))
 }
 

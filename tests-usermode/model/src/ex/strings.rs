@@ -143,6 +143,7 @@ extern "C" fn RtlInitUnicodeString(string: *mut UNICODE_STRING, source: *const u
 #[unsafe(no_mangle)]
 extern "C" fn RtlInitAnsiString(string: *mut ANSI_STRING, source: *const u8) {
     let call = Call::enter_noted("RtlInitAnsiString");
+    call.require_at_most(nt::DISPATCH_LEVEL, Rule::Irql, 0xe5);
     call.require_room(string);
     let mut length = 0_u16;
     if !source.is_null() {

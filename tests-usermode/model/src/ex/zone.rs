@@ -129,6 +129,7 @@ extern "C" fn ExInitializeZone(
     size: u32,
 ) -> NTSTATUS {
     let call = Call::enter("ExInitializeZone");
+    call.require_at_most(0, Rule::Irql, 0xe5);
     let fits = is_aligned(block_size as usize) && is_aligned(segment.addr());
     if block_size == 0 || !fits || block_size > size {
         return STATUS_INVALID_PARAMETER;
@@ -153,6 +154,7 @@ extern "C" fn ExInitializeZone(
 #[unsafe(no_mangle)]
 extern "C" fn ExExtendZone(zone: *mut ZONE_HEADER, segment: *mut c_void, size: u32) -> NTSTATUS {
     let call = Call::enter_visible("ExExtendZone", zone);
+    call.require_at_most(nt::DISPATCH_LEVEL, Rule::Irql, 0xe5);
     // SAFETY: the caller passes a zone and a segment, and serializes the calls.
     unsafe { call.extend(zone, segment, size) }
 }

@@ -4,8 +4,8 @@
 use std::ffi::c_void;
 
 use nt::{
-    DEVICE_OBJECT, DISPATCH_LEVEL, DRIVER_OBJECT, IRP, IRP_MJ_DEVICE_CONTROL, KERNEL_MODE,
-    NTSTATUS, STATUS_ACCESS_DENIED, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, UNICODE_STRING,
+    DEVICE_OBJECT, DRIVER_OBJECT, IRP, IRP_MJ_DEVICE_CONTROL, KERNEL_MODE, NTSTATUS,
+    STATUS_ACCESS_DENIED, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, UNICODE_STRING,
 };
 
 use crate::{
@@ -70,7 +70,6 @@ extern "C" fn IoCreateDeviceSecure(
 #[unsafe(no_mangle)]
 extern "C" fn IoValidateDeviceIoControlAccess(irp: *mut IRP, access: u32) -> NTSTATUS {
     let call = Call::enter("IoValidateDeviceIoControlAccess");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     let record = call.live_irp(irp);
     // SAFETY: the caller owns the IRP.
     let major = unsafe { nt::irp::major_function(irp) };

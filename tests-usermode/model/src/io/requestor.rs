@@ -31,6 +31,7 @@ extern "C" fn IoGetRequestorProcessId(irp: *mut IRP) -> u32 {
 #[unsafe(no_mangle)]
 extern "C" fn IoIs32bitProcess(irp: *mut IRP) -> u8 {
     let call = Call::enter_noted("IoIs32bitProcess");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     if !irp.is_null() {
         call.live_irp(irp);
     }

@@ -241,7 +241,7 @@ extern "C" fn ObOpenObjectByPointer(
     handle: *mut HANDLE,
 ) -> NTSTATUS {
     let call = Call::enter("ObOpenObjectByPointer");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    call.require_at_most(1, Rule::Irql, 0xe5);
     call.require_kernel_handle(attributes);
     call.require_live_device(object.cast());
     call.require_room(handle);

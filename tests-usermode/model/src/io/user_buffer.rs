@@ -162,20 +162,22 @@ impl Call {
     /// thread may access them, by the address in system space; the model has one address for both.
     pub(in crate::io) fn lock_user_buffer(&self, buffer: usize, mode: i8) {
         let contents = special::contents(buffer);
+        let stop = |why: &str| {
+            let once = self.once(buffer);
+            let what = format!("the pages at {buffer:#x} are locked {why}{once}");
+            self.stop(BugCheck(0, [0; 4]), Rule::UserBuffer, what)
+        };
+        if let Some(Contents::Paged | Contents::User | Contents::Probed) = contents
+            && self.irql() >= nt::DISPATCH_LEVEL
+        {
+            stop("at DISPATCH_LEVEL or higher, and are pageable");
+        }
         if contents == Some(Contents::Paged) {
             special::set_contents(buffer, Contents::Nonpaged);
         }
         let Some(contents @ (Contents::User | Contents::Probed)) = contents else {
             return;
         };
-        let stop = |why: &str| {
-            let once = self.once(buffer);
-            let what = format!("the pages at {buffer:#x} are locked {why}{once}");
-            self.stop(BugCheck(0, [0; 4]), Rule::UserBuffer, what)
-        };
-        if self.irql() >= nt::DISPATCH_LEVEL {
-            stop("at DISPATCH_LEVEL or higher, and are pageable");
-        }
         if self.is_system() {
             stop("in a system thread, whose process is another one");
         }

@@ -173,7 +173,6 @@ extern "C" fn IoAllocateWorkItem(device: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM
 impl Call {
     /// Ends an item, which is not queued.
     fn end_item(&self, item: *mut IO_WORKITEM) {
-        self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
         let ended = locked(&self.kernel.io().work_items.items).remove(&item.addr());
         match ended {
             None => self.no_item(item),
@@ -254,7 +253,9 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoFreeWorkItem(item: *mut IO_WORKITEM) {
-    Call::enter_visible("IoFreeWorkItem", item).end_item(item);
+    let call = Call::enter_visible("IoFreeWorkItem", item);
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    call.end_item(item);
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iosizeofworkitem)

@@ -51,13 +51,6 @@ impl Call {
         }
     }
 
-    /// Stops the system if a wait is announced at an IRQL at which no thread waits.
-    fn require_may_wait(&self, wait: u8) {
-        if wait != 0 {
-            self.require_at_most(1, Rule::Irql, 0xe5);
-        }
-    }
-
     fn raises(&self, status: u64, what: String) -> ! {
         let bug_check = BugCheck(KMODE_EXCEPTION_NOT_HANDLED, [status, 0, 0, 0]);
         self.stop(bug_check, Rule::Mutex, what)
@@ -76,7 +69,6 @@ impl Call {
     }
 
     fn semaphore<'a>(&self, semaphore: *mut KSEMAPHORE) -> &'a Semaphore {
-        self.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
         // SAFETY: the caller of the routine passes a semaphore.
         let object = unsafe { self.view::<Semaphore, _>(semaphore) };
         let is_semaphore = object.header.kind.load(Ordering::Relaxed) == SEMAPHORE_OBJECT;
@@ -115,7 +107,6 @@ extern "C" fn KeInitializeMutex(mutex: *mut KMUTEX, _level: u32) {
 #[unsafe(no_mangle)]
 extern "C" fn KeReleaseMutex(mutex: *mut KMUTEX, wait: u8) -> i32 {
     let call = Call::enter_visible("KeReleaseMutex", mutex);
-    call.require_may_wait(wait);
     let object = call.mutex(mutex);
     if object.owner.load(Ordering::Acquire) != u64::from(call.number) {
         let what = format!("the mutex {mutex:?} is released by a thread that does not hold it");
@@ -144,6 +135,7 @@ extern "C" fn KeReadStateMutex(mutex: *mut KMUTEX) -> i32 {
 #[unsafe(no_mangle)]
 extern "C" fn KeInitializeSemaphore(semaphore: *mut KSEMAPHORE, count: i32, limit: i32) {
     let call = Call::enter_noted("KeInitializeSemaphore");
+    call.require_at_most(0, Rule::Irql, 0xe5);
     footprint::initialise(semaphore);
     call.note_initialised(semaphore);
     call.require_room(semaphore);
@@ -177,7 +169,10 @@ extern "C" fn KeReleaseSemaphore(
     wait: u8,
 ) -> i32 {
     let call = Call::enter_visible("KeReleaseSemaphore", semaphore);
-    call.require_may_wait(wait);
+    if wait != 0 {
+        call.require_at_most(0, Rule::Irql, 0xe5);
+    }
+    call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
     let object = call.semaphore(semaphore);
     let limit = object.limit.load(Ordering::Relaxed);
     let add = |count: i32| {

@@ -58,7 +58,6 @@ impl Call {
 #[unsafe(no_mangle)]
 extern "C" fn PsGetCurrentThread() -> *mut c_void {
     let call = Call::enter_noted("PsGetCurrentThread");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     without_provenance_mut(call.object())
 }
 
@@ -67,7 +66,6 @@ extern "C" fn PsGetCurrentThread() -> *mut c_void {
 #[unsafe(no_mangle)]
 extern "C" fn IoGetCurrentProcess() -> *mut c_void {
     let call = Call::enter_noted("PsGetCurrentProcess");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     call.process().object()
 }
 

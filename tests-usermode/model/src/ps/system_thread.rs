@@ -124,8 +124,11 @@ extern "C" fn PsTerminateSystemThread(_status: NTSTATUS) -> NTSTATUS {
 extern "C" fn ZwWaitForSingleObject(handle: HANDLE, _alertable: u8, timeout: *mut i64) -> NTSTATUS {
     let call = Call::enter("ZwWaitForSingleObject");
     let irql = call.irql();
-    call.require(irql == 0, Rule::Irql, || {
-        let what = format!("the IRQL is {irql}, and must be PASSIVE_LEVEL");
+    // SAFETY: the caller passes NULL or a time.
+    let polls = unsafe { timeout.as_ref() } == Some(&0) && irql <= nt::DISPATCH_LEVEL;
+    call.require(irql == 0 || polls, Rule::Irql, || {
+        let what =
+            format!("the IRQL is {irql}, and must be PASSIVE_LEVEL unless the timeout is zero");
         (BugCheck::verifier(0xe6, [0, irql.into(), 0]), what)
     });
     let Some(thread) = call.kernel.object_of::<EventObject>(handle) else {

@@ -13,7 +13,10 @@ use pinned_init::{pin_data, try_pin_init};
 use super::Segment;
 use crate::{
     EntryId, Error, Shared, SpinLock,
-    ke::{irql::NoSpinLockHeld, spin_lock::RawSpinLock},
+    ke::{
+        irql::{NoSpinLockHeld, Waitable},
+        spin_lock::RawSpinLock,
+    },
 };
 
 /// A zone of blocks whose size is known only at run time (`ZONE_HEADER`).
@@ -62,14 +65,14 @@ impl RawZone {
     /// Makes a zone with blocks of `block_size` bytes from a segment (`ExInitializeZone`).
     ///
     /// # IRQL
-    /// At most `DISPATCH_LEVEL`, and no spin lock held.
+    /// `PASSIVE_LEVEL`, as the Windows NT 4.0 DDK requires it.
     ///
     /// # Errors
     /// `STATUS_INVALID_PARAMETER` if the block size or the segment's address is not a multiple of 8, or a block is
     /// longer than the segment; also, which the routine does not check, if the block size is 0 or the segment is
     /// shorter than the 16-byte header at its start. `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
     #[doc(alias = "ExInitializeZone")]
-    pub fn new<L: NoSpinLockHeld>(
+    pub fn new<L: Waitable>(
         block_size: u32,
         segment: Segment,
         irql: &mut L,
