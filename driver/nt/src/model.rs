@@ -1,14 +1,16 @@
 //! A hook for the model kernel: it is called before each inline function of this crate whose effect other
-//! processors can observe.
+//! processors can observe, and after an interlocked operation.
 //!
 //! In a driver the hook does nothing. On a host the model kernel uses it to let another thread run first, or to
 //! check that the operation breaks no rule.
 
-/// An inline function that is about to run.
+/// An inline function that is about to run, or an interlocked operation that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inline {
     /// `InterlockedIncrement` or another Interlocked routine, on the variable.
     Interlocked,
+    /// An Interlocked routine or `IoSetCancelRoutine` has run, on the variable or the IRP, which another thread can have freed.
+    AfterInterlocked,
     /// `IoSetCancelRoutine` with a routine, on the IRP.
     SetCancelRoutine,
     /// `IoSetCancelRoutine` with NULL, on the IRP.

@@ -12,31 +12,37 @@ use core::{
 
 use crate::model::{Inline, before};
 
+/// Runs an operation on a variable. On a host, another thread can run before and after it.
+#[inline]
+fn step<A, R>(variable: &A, operation: impl FnOnce() -> R) -> R {
+    let address = from_ref(variable).cast();
+    before(Inline::Interlocked, address);
+    let result = operation();
+    before(Inline::AfterInterlocked, address);
+    result
+}
+
 macro_rules! intrinsics {
     ($atomic:ty, $number:ty, $increment:ident, $decrement:ident, $exchange:ident, $exchange_add:ident,
      $compare_exchange:ident, $and:ident, $or:ident, $xor:ident) => {
         /// Adds one and returns the new value. It wraps.
         pub fn $increment(variable: &$atomic) -> $number {
-            before(Inline::Interlocked, from_ref(variable).cast());
-            variable.fetch_add(1, SeqCst).wrapping_add(1)
+            step(variable, || variable.fetch_add(1, SeqCst).wrapping_add(1))
         }
 
         /// Subtracts one and returns the new value. It wraps.
         pub fn $decrement(variable: &$atomic) -> $number {
-            before(Inline::Interlocked, from_ref(variable).cast());
-            variable.fetch_sub(1, SeqCst).wrapping_sub(1)
+            step(variable, || variable.fetch_sub(1, SeqCst).wrapping_sub(1))
         }
 
         /// Stores a value and returns the old one.
         pub fn $exchange(variable: &$atomic, value: $number) -> $number {
-            before(Inline::Interlocked, from_ref(variable).cast());
-            variable.swap(value, SeqCst)
+            step(variable, || variable.swap(value, SeqCst))
         }
 
         /// Adds a number and returns the old value. It wraps.
         pub fn $exchange_add(variable: &$atomic, number: $number) -> $number {
-            before(Inline::Interlocked, from_ref(variable).cast());
-            variable.fetch_add(number, SeqCst)
+            step(variable, || variable.fetch_add(number, SeqCst))
         }
 
         /// Stores a value if the variable equals `comparand`, and returns the old value.
@@ -45,28 +51,26 @@ macro_rules! intrinsics {
             value: $number,
             comparand: $number,
         ) -> $number {
-            before(Inline::Interlocked, from_ref(variable).cast());
-            match variable.compare_exchange(comparand, value, SeqCst, SeqCst) {
-                Ok(old) | Err(old) => old,
-            }
+            step(variable, || {
+                match variable.compare_exchange(comparand, value, SeqCst, SeqCst) {
+                    Ok(old) | Err(old) => old,
+                }
+            })
         }
 
         /// Clears the bits that are not set in a mask, and returns the old value.
         pub fn $and(variable: &$atomic, mask: $number) -> $number {
-            before(Inline::Interlocked, from_ref(variable).cast());
-            variable.fetch_and(mask, SeqCst)
+            step(variable, || variable.fetch_and(mask, SeqCst))
         }
 
         /// Sets the bits of a mask and returns the old value.
         pub fn $or(variable: &$atomic, mask: $number) -> $number {
-            before(Inline::Interlocked, from_ref(variable).cast());
-            variable.fetch_or(mask, SeqCst)
+            step(variable, || variable.fetch_or(mask, SeqCst))
         }
 
         /// Inverts the bits of a mask and returns the old value.
         pub fn $xor(variable: &$atomic, mask: $number) -> $number {
-            before(Inline::Interlocked, from_ref(variable).cast());
-            variable.fetch_xor(mask, SeqCst)
+            step(variable, || variable.fetch_xor(mask, SeqCst))
         }
     };
 }
@@ -99,8 +103,7 @@ intrinsics!(
 
 /// Stores a pointer and returns the old one.
 pub fn InterlockedExchangePointer<T>(variable: &AtomicPtr<T>, value: *mut T) -> *mut T {
-    before(Inline::Interlocked, from_ref(variable).cast());
-    variable.swap(value, SeqCst)
+    step(variable, || variable.swap(value, SeqCst))
 }
 
 /// Stores a pointer if the variable equals `comparand`, and returns the old one.
@@ -109,10 +112,11 @@ pub fn InterlockedCompareExchangePointer<T>(
     value: *mut T,
     comparand: *mut T,
 ) -> *mut T {
-    before(Inline::Interlocked, from_ref(variable).cast());
-    match variable.compare_exchange(comparand, value, SeqCst, SeqCst) {
-        Ok(old) | Err(old) => old,
-    }
+    step(variable, || {
+        match variable.compare_exchange(comparand, value, SeqCst, SeqCst) {
+            Ok(old) | Err(old) => old,
+        }
+    })
 }
 
 /// Tells the processor that the thread is in a spin-wait loop.

@@ -336,6 +336,7 @@ pub unsafe fn IoSetCancelRoutine(irp: *mut IRP, routine: PDRIVER_CANCEL) -> PDRI
     let field = unsafe { AtomicPtr::from_ptr(field.cast::<*mut c_void>()) };
     let new = routine.map_or(core::ptr::null_mut(), |routine| routine as *mut c_void);
     let old = field.swap(new, Ordering::SeqCst);
+    before(Inline::AfterInterlocked, irp.cast());
     // SAFETY: PDRIVER_CANCEL is an optional function pointer, so NULL is `None`, and any other value was stored as
     // a Cancel routine.
     unsafe { core::mem::transmute::<*mut c_void, PDRIVER_CANCEL>(old) }

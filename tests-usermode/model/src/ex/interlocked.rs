@@ -46,6 +46,13 @@ impl Call {
         );
         self.stop(bug_check, Rule::InterlockedLock, what);
     }
+
+    /// Runs the step of a routine under its lock. Another thread can run after it.
+    fn step<R>(&self, lock: *mut KSPIN_LOCK, step: impl FnOnce() -> R) -> R {
+        let result = self.interlocked(lock, step);
+        self.switch_after(self.routine(), lock);
+        result
+    }
 }
 
 // SAFETY: see `irql`.
@@ -64,7 +71,7 @@ extern "C" fn ExInterlockedInsertHeadList(
     // SAFETY: as above.
     let entry = unsafe { call.view_new::<ListEntry, _>(entry) };
     call.require_lock_of_list(head_address, lock.addr(), head.is_empty());
-    call.interlocked(lock, || {
+    call.step(lock, || {
         let first = head.next.get();
         touch(&call, [head, first, entry]);
         // SAFETY: all accesses to the list hold this lock.
@@ -89,7 +96,7 @@ extern "C" fn ExInterlockedInsertTailList(
     // SAFETY: as above.
     let entry = unsafe { call.view_new::<ListEntry, _>(entry) };
     call.require_lock_of_list(head_address, lock.addr(), head.is_empty());
-    call.interlocked(lock, || {
+    call.step(lock, || {
         let last = head.previous.get();
         // SAFETY: the last entry of a list, or its head, is alive.
         let after = unsafe { alive(last) }.unwrap_or(head);
@@ -111,7 +118,7 @@ extern "C" fn ExInterlockedRemoveHeadList(
     // SAFETY: the caller passes a list's head.
     let head = unsafe { call.view::<ListEntry, _>(head) };
     call.require_lock_of_list(head_address, lock.addr(), head.is_empty());
-    call.interlocked(lock, || {
+    call.step(lock, || {
         if head.is_empty() {
             return null_mut();
         }
@@ -144,7 +151,7 @@ extern "C" fn ExInterlockedPushEntryList(
     // SAFETY: the caller passes an entry.
     let entry = unsafe { call.view_new::<SingleListEntry, _>(entry) };
     call.require_lock_of_list(head_address, lock.addr(), head.next.get().is_null());
-    call.interlocked(lock, || {
+    call.step(lock, || {
         // SAFETY: all accesses to the list hold this lock.
         let first = unsafe { call.push(head, entry, rule) };
         first.cast_mut().cast()
@@ -162,7 +169,7 @@ extern "C" fn ExInterlockedPopEntryList(
     // SAFETY: the caller passes a list's head.
     let head = unsafe { call.view::<SingleListEntry, _>(head) };
     call.require_lock_of_list(head_address, lock.addr(), head.next.get().is_null());
-    call.interlocked(lock, || {
+    call.step(lock, || {
         // SAFETY: all accesses to the list hold this lock.
         let first = unsafe { Call::pop(head) };
         first.cast_mut().cast()
@@ -178,7 +185,7 @@ extern "C" fn ExInterlockedAddUlong(
 ) -> u32 {
     let call = Call::enter_visible("ExInterlockedAddUlong", addend);
     call.require_room(addend);
-    call.interlocked(lock, || {
+    call.step(lock, || {
         // SAFETY: the caller passes a variable, whose accesses all hold this lock.
         let old = unsafe { addend.read() };
         // SAFETY: as above.
@@ -196,7 +203,7 @@ extern "C" fn ExInterlockedAddLargeInteger(
 ) -> i64 {
     let call = Call::enter_visible("ExInterlockedAddLargeInteger", addend);
     call.require_room(addend);
-    call.interlocked(lock, || {
+    call.step(lock, || {
         // SAFETY: the caller passes a variable, whose accesses all hold this lock.
         let old = unsafe { addend.read() };
         // SAFETY: as above.

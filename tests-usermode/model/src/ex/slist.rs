@@ -19,13 +19,16 @@ struct Head {
 }
 
 impl Call {
-    /// Runs a step on a list. No other thread uses the list during the step.
+    /// Runs a step on a list. No other thread uses the list during the step, and another thread can run after it.
     fn on_list<R>(&self, head: *mut SLIST_HEADER, work: impl FnOnce(&mut Head) -> R) -> R {
         const { assert!(size_of::<Head>() == size_of::<SLIST_HEADER>()) };
         self.require_room(head);
-        let _guard = locked(&self.kernel.ex().slists);
+        let guard = locked(&self.kernel.ex().slists);
         // SAFETY: the caller of the routine passes a list, which is accessed only with this mutex locked.
-        work(unsafe { &mut *head.cast() })
+        let result = work(unsafe { &mut *head.cast() });
+        drop(guard);
+        self.switch_after(self.routine(), head);
+        result
     }
 
     /// Returns the entry after another one.

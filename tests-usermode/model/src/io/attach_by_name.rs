@@ -68,6 +68,7 @@ extern "C" fn IoAttachDevice(
         unsafe { attached.write(lower) };
     });
     file.close();
+    call.switch_after(call.routine(), source);
     if lower.is_null() {
         STATUS_NO_SUCH_DEVICE
     } else {

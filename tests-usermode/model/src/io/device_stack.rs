@@ -237,7 +237,10 @@ extern "C" fn IoAttachDeviceToDeviceStack(
     source: *mut DEVICE_OBJECT,
     target: *mut DEVICE_OBJECT,
 ) -> *mut DEVICE_OBJECT {
-    Call::enter_shared("IoAttachDeviceToDeviceStack").attach(source, target)
+    let call = Call::enter_shared("IoAttachDeviceToDeviceStack");
+    let lower = call.attach(source, target);
+    call.switch_after(call.routine(), source);
+    lower
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-ioattachdevicetodevicestacksafe)
@@ -259,6 +262,7 @@ extern "C" fn IoAttachDeviceToDeviceStackSafe(
     let lower = call.attach(source, target);
     // SAFETY: as above.
     unsafe { attached_to.write(lower) };
+    call.switch_after(call.routine(), source);
     if lower.is_null() {
         STATUS_NO_SUCH_DEVICE
     } else {

@@ -121,10 +121,11 @@ extern "C" fn IoInvalidateDeviceState(pdo: *mut DEVICE_OBJECT) {
         (BugCheck(0xca, [2, pdo.addr() as u64, 0, 0]), what)
     });
     kernel.work_began();
-    let pdo = pdo.expose_provenance();
+    let address = pdo.expose_provenance();
     Thread::new_system(kernel, "PnP manager").start(move |kernel| {
         let call = Call::enter("the PnP manager");
-        call.query_state(std::ptr::with_exposed_provenance_mut(pdo));
+        call.query_state(std::ptr::with_exposed_provenance_mut(address));
         kernel.work_ended();
     });
+    call.switch_after(call.routine(), pdo);
 }

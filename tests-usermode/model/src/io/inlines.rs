@@ -27,6 +27,9 @@ fn before(inline: Inline, object: *const c_void) {
     }
     let routine = match inline {
         Inline::Interlocked => "Interlocked*",
+        Inline::AfterInterlocked => {
+            return Call::enter_noted("Interlocked*").switch_after("Interlocked*", object);
+        }
         Inline::SetCancelRoutine | Inline::ClearCancelRoutine => "IoSetCancelRoutine",
         Inline::ReadCancel => "Irp->Cancel",
         Inline::MarkIrpPending => "IoMarkIrpPending",

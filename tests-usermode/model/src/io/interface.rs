@@ -205,6 +205,8 @@ extern "C" fn IoSetDeviceInterfaceState(name: *mut UNICODE_STRING, enable: u8) -
         _ => {
             interface.is_enabled = enable;
             interface.ended_by_surprise = !enable && call.is_surprise_removing(interface.pdo);
+            drop(interfaces);
+            call.switch_after(call.routine(), name.as_ptr());
             STATUS_SUCCESS
         }
     }

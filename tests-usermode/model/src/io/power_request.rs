@@ -128,5 +128,6 @@ extern "C" fn PoRequestPowerIrp(
     Thread::new_system(&call.kernel, "power manager").start(move |_| {
         requested.run(&Call::enter("the power manager"));
     });
+    call.switch_after(call.routine(), device);
     STATUS_PENDING
 }

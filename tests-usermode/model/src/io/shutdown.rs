@@ -58,6 +58,7 @@ extern "C" fn IoRegisterShutdownNotification(device: *mut DEVICE_OBJECT) -> NTST
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     locked(&call.kernel.io().shutdown).push(device.expose_provenance());
+    call.switch_after(call.routine(), device);
     STATUS_SUCCESS
 }
 

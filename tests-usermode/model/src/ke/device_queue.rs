@@ -172,7 +172,10 @@ extern "C" fn KeInsertDeviceQueue(
     queue: *mut KDEVICE_QUEUE,
     entry: *mut KDEVICE_QUEUE_ENTRY,
 ) -> u8 {
-    Call::enter_visible("KeInsertDeviceQueue", queue).insert_device_queue(queue, entry, None)
+    let call = Call::enter_visible("KeInsertDeviceQueue", queue);
+    let inserted = call.insert_device_queue(queue, entry, None);
+    call.switch_after(call.routine(), queue);
+    inserted
 }
 
 // SAFETY: see `irql`.
@@ -182,17 +185,19 @@ extern "C" fn KeInsertByKeyDeviceQueue(
     entry: *mut KDEVICE_QUEUE_ENTRY,
     key: u32,
 ) -> u8 {
-    Call::enter_visible("KeInsertByKeyDeviceQueue", queue).insert_device_queue(
-        queue,
-        entry,
-        Some(key),
-    )
+    let call = Call::enter_visible("KeInsertByKeyDeviceQueue", queue);
+    let inserted = call.insert_device_queue(queue, entry, Some(key));
+    call.switch_after(call.routine(), queue);
+    inserted
 }
 
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeRemoveDeviceQueue(queue: *mut KDEVICE_QUEUE) -> *mut KDEVICE_QUEUE_ENTRY {
-    Call::enter_visible("KeRemoveDeviceQueue", queue).remove_device_queue(queue, None)
+    let call = Call::enter_visible("KeRemoveDeviceQueue", queue);
+    let removed = call.remove_device_queue(queue, None);
+    call.switch_after(call.routine(), queue);
+    removed
 }
 
 // SAFETY: see `irql`.
@@ -201,7 +206,10 @@ extern "C" fn KeRemoveByKeyDeviceQueue(
     queue: *mut KDEVICE_QUEUE,
     key: u32,
 ) -> *mut KDEVICE_QUEUE_ENTRY {
-    Call::enter_visible("KeRemoveByKeyDeviceQueue", queue).remove_device_queue(queue, Some(key))
+    let call = Call::enter_visible("KeRemoveByKeyDeviceQueue", queue);
+    let removed = call.remove_device_queue(queue, Some(key));
+    call.switch_after(call.routine(), queue);
+    removed
 }
 
 // SAFETY: see `irql`.
@@ -212,12 +220,14 @@ extern "C" fn KeRemoveByKeyDeviceQueueIfBusy(
 ) -> *mut KDEVICE_QUEUE_ENTRY {
     let call = Call::enter_visible("KeRemoveByKeyDeviceQueueIfBusy", queue);
     call.require_dispatch();
-    call.on_queue(queue, |queue| {
+    let removed = call.on_queue(queue, |queue| {
         if queue.busy.get() == 0 {
             return null_mut();
         }
         call.remove(queue, key)
-    })
+    });
+    call.switch_after(call.routine(), queue);
+    removed
 }
 
 // SAFETY: see `irql`.
@@ -229,7 +239,7 @@ extern "C" fn KeRemoveEntryDeviceQueue(
     let call = Call::enter_visible("KeRemoveEntryDeviceQueue", queue);
     // The other routines require exactly DISPATCH_LEVEL. A Cancel routine calls this one at its own IRQL.
     call.require_at_most(nt::DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
-    call.on_queue(queue, |_| {
+    let removed = call.on_queue(queue, |_| {
         // SAFETY: the caller passes an entry.
         let object = unsafe { call.view::<DeviceQueueEntry, _>(entry) };
         let inserted = object.inserted != 0;
@@ -239,5 +249,7 @@ extern "C" fn KeRemoveEntryDeviceQueue(
             call.set_inserted(entry.cast(), false);
         }
         u8::from(inserted)
-    })
+    });
+    call.switch_after(call.routine(), queue);
+    removed
 }

@@ -89,6 +89,13 @@ impl Call {
         clock::start_exploring(&self.kernel);
         was_set
     }
+
+    /// Sets a timer of a driver; returns 1 if it was already set. The timer can expire before the driver continues.
+    fn set_drivers_timer(&self, object: &Timer, due: i64, period: u32, dpc: *mut KDPC) -> u8 {
+        let was_set = self.set_periodic_timer(object, due, period, dpc);
+        self.switch_after(self.routine(), object);
+        u8::from(was_set)
+    }
 }
 
 // SAFETY: see `irql`.
@@ -110,7 +117,7 @@ extern "C" fn KeSetTimer(timer: *mut KTIMER, due: i64, dpc: *mut KDPC) -> u8 {
     let call = Call::enter_visible("KeSetTimer", timer);
     call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
     let object = call.timer(timer);
-    u8::from(call.set_timer(object, due, dpc))
+    call.set_drivers_timer(object, due, 0, dpc)
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesettimerex)
@@ -121,7 +128,7 @@ extern "C" fn KeSetTimerEx(timer: *mut KTIMER, due: i64, period: i32, dpc: *mut 
     call.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
     let object = call.timer(timer);
     let period = u32::try_from(period).unwrap_or_default();
-    u8::from(call.set_periodic_timer(object, due, period, dpc))
+    call.set_drivers_timer(object, due, period, dpc)
 }
 
 /// A timer that may expire later expires at its time, as it may.
@@ -138,7 +145,7 @@ extern "C" fn KeSetCoalescableTimer(
     let call = Call::enter_visible("KeSetCoalescableTimer", timer);
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     let object = call.timer(timer);
-    u8::from(call.set_periodic_timer(object, due, period, dpc))
+    call.set_drivers_timer(object, due, period, dpc)
 }
 
 // SAFETY: see `irql`.

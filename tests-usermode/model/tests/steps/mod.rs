@@ -26,6 +26,9 @@ pub trait Steps: Sized + 'static {
     /// The flags of the device object for its transfers.
     const FLAGS: u32 = nt::DO_BUFFERED_IO;
 
+    /// Whether the pointer to the lower device object is set before the driver can get an IRP.
+    const ATTACHES_SAFELY: bool = false;
+
     /// Initialises the data in `AddDevice`.
     fn add(_: *mut DEVICE_OBJECT, _: &Self::Own) {}
 
@@ -143,9 +146,15 @@ unsafe extern "C" fn add_device<S: Steps>(
     let device = create_device(driver, size);
     // SAFETY: the device object was just created.
     let start = unsafe { (*device).DeviceExtension }.cast::<Extension<S::Own>>();
-    let lower = nt!(IoAttachDeviceToDeviceStack(device, pdo));
     // SAFETY: the extension has this size, and is not in use yet.
-    unsafe { (*start).lower = lower };
+    let field = unsafe { &raw mut (*start).lower };
+    if S::ATTACHES_SAFELY {
+        nt!(IoAttachDeviceToDeviceStackSafe(device, pdo, field));
+    } else {
+        let lower = nt!(IoAttachDeviceToDeviceStack(device, pdo));
+        // SAFETY: as above.
+        unsafe { field.write(lower) };
+    }
     S::add(device, own::<S>(device));
     // SAFETY: the device object was just created; only the address is computed.
     let flags = unsafe { addr_of_mut!((*device).Flags) };
