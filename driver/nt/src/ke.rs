@@ -5,9 +5,13 @@
     reason = "the names are the WDK's own, and documented there"
 )]
 
+mod debugger;
 pub(crate) mod irql;
+mod processors;
 mod time;
 
+pub use debugger::*;
+pub use processors::*;
 pub use time::*;
 
 use core::ffi::c_void;
@@ -160,6 +164,7 @@ unsafe extern "C" {
     pub fn KeReadStateSemaphore(Semaphore: *mut KSEMAPHORE) -> i32;
 
     pub fn KeResetEvent(Event: *mut KEVENT) -> i32;
+    pub fn KePulseEvent(Event: *mut KEVENT, Increment: i32, Wait: u8) -> i32;
     pub fn KeReadStateEvent(Event: *mut KEVENT) -> i32;
     pub fn KeEnterGuardedRegion();
     pub fn KeLeaveGuardedRegion();

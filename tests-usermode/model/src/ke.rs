@@ -3,9 +3,12 @@
 //!
 //! It uses `host` and `verifier`, but not `ex`, `io` or `ps`.
 
+mod affinity;
+mod bug_check_callbacks;
 mod clock;
 mod critical_region;
 mod debug_print;
+mod debugger;
 pub(crate) mod device_queue;
 pub(crate) mod dpc;
 mod event;
@@ -15,6 +18,7 @@ mod irql;
 pub(crate) mod lists;
 mod mutex;
 mod processor;
+mod pulse;
 mod queued_spin_lock;
 mod several;
 pub(crate) mod spin_lock;
@@ -23,7 +27,10 @@ mod timer;
 
 pub(crate) use clock::{advance, end_exploring, expire, start};
 
-use std::sync::{Mutex, atomic::AtomicBool};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, atomic::AtomicBool},
+};
 
 use rustc_hash::FxHashMap;
 
@@ -40,17 +47,24 @@ pub(crate) struct Ke {
     pub(crate) has_inline_locks: AtomicBool,
     lock_order: LockOrder,
     hold_times: HoldTimes,
+    /// Whether a driver has set the affinity of a thread, so that a thread can have to wait for a processor.
+    any_affinity: AtomicBool,
+    /// The addresses of the records with which routines are registered for a bug check.
+    bug_check_callbacks: Mutex<BTreeSet<usize>>,
     /// The priorities that were set, by the addresses of the threads.
     priorities: Mutex<FxHashMap<usize, i32>>,
 }
 
 impl Ke {
     pub(crate) fn new(processors: u32) -> Self {
+        processor::publish(processors);
         Self {
             processors: Processors::new(processors),
             has_inline_locks: AtomicBool::new(false),
             lock_order: LockOrder::default(),
             hold_times: HoldTimes::default(),
+            any_affinity: AtomicBool::new(false),
+            bug_check_callbacks: Mutex::default(),
             priorities: Mutex::default(),
         }
     }

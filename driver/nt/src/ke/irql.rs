@@ -7,6 +7,9 @@ use crate::DISPATCH_LEVEL;
 
 #[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
+    /// Returns the IRQL. An export since Windows 8; older headers read it from a register.
+    pub fn KeGetCurrentIrql() -> u8;
+
     /// Raises the IRQL to `NewIrql` and returns the old IRQL.
     pub fn KfRaiseIrql(NewIrql: u8) -> u8;
 

@@ -147,6 +147,12 @@ impl Kernel {
         threads.push(Arc::downgrade(thread));
     }
 
+    /// Returns the threads.
+    pub(crate) fn all_threads(&self) -> Vec<Arc<Thread>> {
+        let threads = locked(&self.threads);
+        threads.iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// Returns the thread with a number.
     pub(crate) fn thread(&self, number: u32) -> Option<Arc<Thread>> {
         let threads = locked(&self.threads);

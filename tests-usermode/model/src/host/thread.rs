@@ -10,7 +10,9 @@ use std::{
     ptr::{NonNull, null},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed,
+        },
     },
 };
 
@@ -68,6 +70,8 @@ pub(crate) struct Thread {
     irql: AtomicU8,
     /// The processor on which the thread runs at `DISPATCH_LEVEL`, or last ran at that IRQL.
     processor: AtomicU32,
+    /// The processors that a driver has set as the affinity of the thread, a bit for each; zero if it has not.
+    pub(crate) affinity: AtomicU64,
     /// The spin locks that the thread holds, the innermost last.
     pub(crate) held: HeldLocks,
     /// The addresses of the mutexes that the thread owns.
@@ -77,6 +81,8 @@ pub(crate) struct Thread {
     /// How many guarded regions the thread has entered and not left.
     pub(crate) guarded_regions: AtomicU32,
     pub(crate) waits_for: Mutex<Option<Wait>>,
+    /// The object that was pulsed while the thread waited for it; zero if none was.
+    pub(crate) pulsed: AtomicUsize,
     /// The stack at the wait, if it is recorded.
     waits_at: Mutex<Option<Backtrace>>,
     /// Whether the last routine has announced that a wait follows.
@@ -191,11 +197,13 @@ impl Thread {
             irql: AtomicU8::new(0),
             // Each thread has a processor of its own as long as there are enough, and so keeps it.
             processor: AtomicU32::new((number - 1) % kernel.config.processors.clamp(1, 64)),
+            affinity: AtomicU64::new(0),
             held: HeldLocks::default(),
             mutexes: Mutex::default(),
             critical_regions: AtomicU32::new(0),
             guarded_regions: AtomicU32::new(0),
             waits_for: Mutex::default(),
+            pulsed: AtomicUsize::new(0),
             waits_at: Mutex::default(),
             must_wait: AtomicBool::new(false),
             in_dpc: AtomicBool::new(false),

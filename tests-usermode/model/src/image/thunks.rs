@@ -68,9 +68,17 @@ fn variables() -> impl Iterator<Item = (&'static str, usize)> {
         ("PsThreadType", &raw const nt::PsThreadType),
         ("SeTokenObjectType", &raw const nt::SeTokenObjectType),
     ];
-    types
-        .into_iter()
-        .map(|(name, variable)| (name, variable.expose_provenance()))
+    let bytes = [
+        ("KdDebuggerEnabled", &raw const nt::KdDebuggerEnabled),
+        ("KdDebuggerNotPresent", &raw const nt::KdDebuggerNotPresent),
+        (
+            "KeNumberProcessors",
+            (&raw const nt::KeNumberProcessors).cast(),
+        ),
+    ];
+    let bytes = bytes.map(|(name, variable)| (name, variable.expose_provenance()));
+    let types = types.map(|(name, variable)| (name, variable.expose_provenance()));
+    types.into_iter().chain(bytes)
 }
 
 /// The check and the dispatch routine of control flow guard. They allow every call, as in a kernel without it.

@@ -412,6 +412,7 @@ impl Call {
         }
         self.require_no_symbolic_link();
         self.require_no_timer();
+        self.require_no_bug_check_callback();
         self.require_completions_ex_ran();
         self.require_no_work_item();
         self.require_no_reference();

@@ -77,10 +77,13 @@ impl Processors {
         }
     }
 
-    /// Acquires a processor for a thread: the one that it last owned, if it is free.
+    /// Acquires a processor of a thread's affinity: the one that it last owned, if it is free.
     pub(crate) fn claim(&self, thread: &Thread) -> u32 {
-        let count = self.queues.len();
-        self.claim_one_of(thread, u64::MAX >> (64 - count))
+        let affinity = match thread.affinity.load(Ordering::Relaxed) {
+            0 => u64::MAX >> (64 - self.queues.len()),
+            affinity => affinity,
+        };
+        self.claim_one_of(thread, affinity)
     }
 
     /// Acquires one of several processors for a thread, which has a bit for each.
@@ -115,7 +118,8 @@ impl Processors {
     /// Records that a step takes or frees a processor. The order of two such steps makes a difference only if a thread can
     /// have to wait for a processor.
     fn touch(&self, kernel: &Kernel) {
-        if kernel.threads_so_far() as usize > self.queues.len() {
+        let any_affinity = kernel.ke().any_affinity.load(Ordering::Relaxed);
+        if any_affinity || kernel.threads_so_far() as usize > self.queues.len() {
             footprint::touch(self.key(), Access::Exclusive);
         }
     }
@@ -346,6 +350,7 @@ impl Call {
         let range = start..start + size;
         footprint::free(range.clone());
         self.kernel.ke().lock_order.forget_in(&range);
+        self.require_no_bug_check_record_in(range.clone());
         if let Some(timer) = self.kernel.clock.any_set_in(&range) {
             let bug_check = BugCheck::verifier(0x15, [timer as u64, 0, start as u64]);
             let what = format!("the timer {timer:#x} is set, but its memory is freed");

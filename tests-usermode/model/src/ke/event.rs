@@ -89,7 +89,10 @@ impl Call {
         if self.irql() == APC_LEVEL || self.is_guarded() {
             (self.kernel.upcalls.waits_at_apc_level)(self, address);
         }
-        self.wait_for(Wait::Object(address), || object.take(self));
+        self.forget_pulse();
+        self.wait_for(Wait::Object(address), || {
+            object.take(self).or_else(|| self.take_pulse(address))
+        });
     }
 
     /// Waits for an object until a time, and returns whether it was signalled. A timer ends the wait.
@@ -99,8 +102,10 @@ impl Call {
         let timer = self.initialise_timer(&raw mut timer, NotificationTimer);
         self.set_timer(timer, due, null_mut());
         let (awaited, timeout) = ((&raw const *object).addr(), (&raw const *timer).addr());
+        self.forget_pulse();
         let is_set = self.wait_for(Wait::Timed(awaited, timeout), || {
-            let taken = object.take(self).map(|()| true);
+            let taken = object.take(self).or_else(|| self.take_pulse(awaited));
+            let taken = taken.map(|()| true);
             taken.or_else(|| timer.header.take(self).map(|()| false))
         });
         self.kernel.clock.cancel(timeout);

@@ -58,6 +58,7 @@ impl Call {
         let processor = self.processor();
         self.set_irql(new);
         self.kernel.ke().processors.release(&self.kernel, processor);
+        self.move_to_affinity();
     }
 
     /// Stops the system if the IRQL is above a level.
@@ -84,6 +85,13 @@ impl Call {
 #[unsafe(no_mangle)]
 extern "C" fn KfRaiseIrql(new_irql: u8) -> u8 {
     Call::enter_noted("KeRaiseIrql").raise_irql(new_irql)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kegetcurrentirql)
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+extern "C" fn KeGetCurrentIrql() -> u8 {
+    Call::enter_noted("KeGetCurrentIrql").irql()
 }
 
 // The name that the kernel exports on this architecture. SAFETY: as above.

@@ -264,6 +264,10 @@ rules! {
     Pointer = "valid pointer",
     /// A condition that a scenario asserts is true.
     Promise = "a promise of the scenario",
+    /// A routine that has set the affinity of a user-mode thread restores it.
+    Affinity = "affinity of a thread",
+    /// A routine for bug checks is deregistered before its driver is unloaded and its record is freed.
+    BugCheckCallback = "routine for bug checks",
     /// No thread waits forever.
     Hang = "hang",
 }
