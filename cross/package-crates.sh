@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Packages the crates that a driver depends on and cargo-interlock, as for the crate registry, and builds each from its package. Cargo
-# takes a package of the same name, version and folder for one that it has already built, so the folder is a new one each time.
+# Packages cargo-interlock and the crates that a driver depends on, as for the crate registry, and builds each from its package. Cargo
+# does not build a package again that has the same name, version and folder, so each run has a new folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=${CARGO_TARGET_DIR:-target}

@@ -1,6 +1,6 @@
 /*
- * The cancel spin lock, and IoCancelIrp, which calls a Cancel routine with it held: with Wine's own,
- * the routine would not be at DISPATCH_LEVEL.
+ * The cancel spin lock, and IoCancelIrp, which calls a Cancel routine with the lock held. Wine's own
+ * IoCancelIrp does not call it at DISPATCH_LEVEL.
  */
 
 #define _NTOSKRNL_ /* defines the routines that the header declares */

@@ -62,7 +62,7 @@ void dispatcher_wake(void)
     WakeConditionVariable(&changed);
 }
 
-/* Where the link to a queued DPC is, or the one to the next that will be queued. */
+/* Returns the link to a queued DPC, or the last link of the queue if it is not queued. */
 static struct queued **find(const KDPC *dpc)
 {
     struct queued **link = &queue;
@@ -123,7 +123,7 @@ static void WINAPI flushed(KDPC *dpc, void *event, void *argument1, void *argume
     SetEvent(event);
 }
 
-/* One more DPC is queued: when it runs, every earlier one has run. */
+/* Queues a DPC: when it runs, every earlier one has run. */
 void WINAPI KeFlushQueuedDpcs(void)
 {
     int irql = thread_get().irql;

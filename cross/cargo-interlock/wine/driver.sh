@@ -2,9 +2,8 @@
 # Installs a driver under Wine, opens its device, and removes it again:
 #   driver.sh NAME TARGET [--no-inf] [--debug-log] [-- COMMAND ARGUMENT...]
 # The driver is that of TARGET/interlock. COMMAND is a program for Windows, which runs while the driver is installed.
-# --no-inf makes a service instead, for a driver of a control device, which COMMAND opens; so does the INF of a filter, since Wine
-# never calls a filter's AddDevice. --debug-log keeps what the driver
-# prints with DbgPrintEx in TARGET/wine/wine.log.
+# --no-inf makes a service instead, for a driver of a control device, which COMMAND opens. A driver with the INF of a filter is also
+# loaded as a service, since Wine never calls a filter's AddDevice. --debug-log writes the output of DbgPrintEx to TARGET/wine/wine.log.
 #
 # Passes if the driver or its device starts and COMMAND succeeds, and if afterwards the driver is unloaded with all its pool freed, and
 # no device node is left. Exit code 0 passed, 1 failed, 2 could not run.
@@ -97,5 +96,5 @@ main() {
     say passed
 }
 
-# With a terminal Wine would draw on it as on a console; through a pipe it prints plain lines.
+# On a terminal Wine would use control sequences; to a pipe it prints plain lines.
 main "$@" 2>&1 | cat

@@ -9,24 +9,23 @@
 /* The return address of a routine, which identifies the place of a driver's mistake. */
 #define CALLER __builtin_return_address(0)
 
-/* The state of a thread. It fits into the thread's TLS slot, so nothing is allocated or freed for
- * it. */
+/* The state of a thread. It fits into the thread's TLS slot, so it needs no allocation. */
 union thread {
     void *slot;
     struct {
         short irql;
         short locks; /* spin locks that it has acquired and not released */
-        int processor; /* 1 more than the number that it was told at DISPATCH_LEVEL; 0 if none */
+        int processor; /* 1 plus the number that was returned at DISPATCH_LEVEL; 0 if none */
     };
 };
 
-/* FALSE if there is no slot. */
+/* Returns FALSE if there is no slot. */
 int host_start(void);
 
 union thread thread_get(void);
 void thread_set(union thread thread);
 
-/* Never 0; the lowest 4 bits are zero. */
+/* Returns a number that is not 0, whose lowest 4 bits are zero. */
 unsigned long long thread_self(void);
 
 /* Called between two tests of a lock that is held. The holder can be preempted here, although it
@@ -40,10 +39,10 @@ void report(const char *format, ...) __attribute__((format(gnu_printf, 1, 2)));
  * few reports are written. */
 void violation(const void *where, const char *rule, ...) __attribute__((format(gnu_printf, 2, 3)));
 
-/* Whether an image is loaded at that address. */
+/* Returns whether an image is loaded at that address. */
 int image_is_loaded(const void *address);
 
-/* The part of a path after its last backslash. */
+/* Returns the part of a path after its last backslash. */
 const char *file_name(const char *path);
 
 #endif

@@ -21,7 +21,7 @@ void NTAPI wine_IofCompleteRequest(PIRP irp, CCHAR boost);
 void *NTAPI wine_ExAllocatePoolWithTag(int pool_type, SIZE_T size, ULONG tag);
 void NTAPI wine_ExFreePoolWithTag(void *address, ULONG tag);
 
-/* The completion routine of Wine's that sends the result of a request back to the server. */
+/* Wine's completion routine, which sends the result of a request back to the server. */
 struct send_result {
     PIO_COMPLETION_ROUTINE routine;
     void *context;

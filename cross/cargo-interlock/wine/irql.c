@@ -1,6 +1,6 @@
 /*
- * A raised IRQL does not prevent preemption here, since the scheduler controls user-mode threads.
- * But each thread has an IRQL, so that a routine called at the wrong IRQL is found.
+ * A raised IRQL does not prevent preemption here, since these are user-mode threads. But each thread
+ * has an IRQL, so that a routine called at the wrong IRQL is detected.
  */
 
 #include "irql.h"

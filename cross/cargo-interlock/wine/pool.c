@@ -28,7 +28,7 @@ struct image {
 
 struct block {
     struct block *next;
-    void *address; /* what the driver has: aligned, in the allocation that starts at `base` */
+    void *address; /* returned to the driver: aligned, in the allocation that starts at `base` */
     void *base;
     SIZE_T size;
     ULONG tag;
@@ -147,7 +147,7 @@ BOOL pool_free(void *address, ULONG tag)
     block = *find(address);
     if (block && block->freed)
         report_block("error: freed twice", block);
-    else if (block && tag && tag != block->tag) /* 0 is ExFreePool, which takes any block */
+    else if (block && tag && tag != block->tag) /* ExFreePool passes 0, which matches any tag */
         report_block("error: freed with another tag", block);
     else if (block)
     {

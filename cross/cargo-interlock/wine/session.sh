@@ -13,7 +13,7 @@ source "$shim/wine.sh"
 package=$work/package # what is installed
 export WINEPREFIX=$work/prefix
 export WINEARCH=win64
-# No setup of a desktop, and only errors of the driver's host process in the log.
+# Wine sets up no desktop, and the log has only errors of the driver's host process.
 export WINEDLLOVERRIDES='winemenubuilder.exe,mscoree,mshtml='
 export WINEDEBUG='-all,err+ntoskrnl,err+plugplay'
 unset DISPLAY WAYLAND_DISPLAY
@@ -121,7 +121,7 @@ service_state() {
     wine 60 sc.exe query "$driver" 2> /dev/null | awk '$1 == "STATE" { print $4 }' | tr -d '\r'
 }
 
-# Windows unloads a driver when its last device goes; Wine waits for the service to be stopped.
+# Windows unloads a driver when its last device is removed; Wine unloads it when its service is stopped.
 unload() {
     if [[ $(service_state) == RUNNING ]]; then
         wine 60 sc.exe stop "$driver" > /dev/null 2>&1 || true

@@ -6,7 +6,7 @@
 #include "dpc.h"
 #include "host.h"
 
-#define SECOND 10000000 /* in the 100 ns that time is measured in */
+#define SECOND 10000000 /* in units of 100 ns */
 #define MILLISECOND 10000
 
 /* As in wdm.h, which cannot be included together with windows.h. */
@@ -97,7 +97,7 @@ DWORD timers_expire(void)
         if (set->period)
         {
             set->due += set->period;
-            if (set->due <= time) set->due = time + set->period; /* what was missed is not made up for */
+            if (set->due <= time) set->due = time + set->period; /* missed periods are skipped */
             insert(set);
         }
         else

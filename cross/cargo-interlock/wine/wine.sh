@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034
-# Where Debian keeps Wine. Sourced, not run.
+# The paths of Debian's Wine. Sourced, not run.
 
-# The first of some paths that exists.
+# Prints the first of these paths that exists.
 first_of() {
     local path
     for path in "$@"; do

@@ -42,7 +42,7 @@ struct item {
     BOOLEAN queued;
 };
 
-static spin_lock lock; /* guards the lists, and who is queued */
+static spin_lock lock; /* guards the lists and `queued` */
 static struct driver *drivers;
 static struct item *items;
 
