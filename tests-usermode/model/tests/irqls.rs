@@ -320,6 +320,19 @@ fn with_semaphore(body: fn(*mut nt::KSEMAPHORE)) {
     body(&raw mut semaphore);
 }
 
+/// `MmProbeAndLockPages`: at `DISPATCH_LEVEL` only pages of nonpageable memory are locked.
+#[test]
+fn paged_pool_is_not_locked_at_dispatch_level() {
+    let body = || {
+        let block = nt!(ExAllocatePool2(nt::POOL_FLAG_PAGED, 64, 0x7473_6574));
+        let (no, none) = (0, null_mut());
+        let mdl = nt!(IoAllocateMdl(block, 64, no, no, none));
+        raise_to_dpc_level();
+        nt!(MmProbeAndLockPages(mdl, 0, 0));
+    };
+    stops(body, Rule::UserBuffer, 0, 0, "MmProbeAndLockPages");
+}
+
 #[test]
 fn irql_zw_passive() {
     let body = || {
