@@ -145,7 +145,9 @@ pub struct Version {
 }
 
 /// The input of [`ioctl::PEND`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Pend {
     /// Any number; it is returned in [`Pended::tag`], and [`CompleteByTag`] finds the request by it.

@@ -1,54 +1,28 @@
 //! Tests of the device of `interlock.sys`: its queues with their records, counters, timers and DPCs.
 
-use std::sync::Arc;
-
 use interlock::Interlock;
 use interlock_abi::{CompleteOldest, Counters, Pend, Pended, ioctl, queue};
 use nt::{STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
-use ntmodel::{File, Kernel, Request};
+use ntmodel::{File, Request};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::{MANY, Test, harness::Harness};
 
 /// The tests.
-pub const TESTS: &[Test] = &[
-    Test {
-        name: "device::fifo",
-        summary: "three threads send, cancel and complete requests on fifo: each is completed once and counted once",
-        searches: MANY,
-        run: fifo,
-    },
-    Test {
-        name: "device::keyed",
-        summary: "requests with keys are cancelled while a timer completes the current one",
-        searches: MANY,
-        run: |kernel| served(kernel, queue::KEYED),
-    },
-    Test {
-        name: "device::serial",
-        summary: "requests without keys are cancelled while a timer completes the current one",
-        searches: MANY,
-        run: |kernel| served(kernel, queue::SERIAL),
-    },
-    Test {
-        name: "device::interlocked",
-        summary: "two threads send requests to an interlocked list, which one DPC empties",
-        searches: MANY,
-        run: interlocked,
-    },
-    Test {
-        name: "device::stack",
-        summary: "two threads push records and one pops them: each record is popped once",
-        searches: MANY,
-        run: stack,
-    },
-    Test {
-        name: "device::removal",
-        summary: "the device is removed by surprise while requests arrive, wait, are served and are cancelled",
-        searches: MANY,
-        run: removal,
-    },
-];
+pub const TESTS: &[Test] = tests! { "device", Interlock:
+    fifo, MANY,
+        "three threads send, cancel and complete requests on fifo: each is completed once and counted once";
+    keyed, MANY,
+        "requests with keys are cancelled while a timer completes the current one";
+    serial, MANY,
+        "requests without keys are cancelled while a timer completes the current one";
+    interlocked, MANY,
+        "two threads send requests to an interlocked list, which one DPC empties";
+    stack, MANY,
+        "two threads push records and one pops them: each record is popped once";
+    removal, MANY,
+        "the device is removed by surprise while requests arrive, wait, are served and are cancelled";
+};
 
 const ENDS: &[i32] = &[STATUS_SUCCESS, STATUS_CANCELLED];
 
@@ -59,14 +33,14 @@ fn pend(file: &File, queue: u32, tag: u64, service_ms: u32) -> Request {
     } else {
         0
     };
-    let pend = Pend {
+    let request = Pend {
         tag,
         queue,
         key,
         service_ms,
-        reserved: 0,
+        ..Pend::default()
     };
-    file.device_control(ioctl::PEND, pend.as_bytes(), vec![0; size_of::<Pended>()])
+    crate::pend(file, request)
 }
 
 fn complete(file: &File, count: u32) {
@@ -76,7 +50,7 @@ fn complete(file: &File, count: u32) {
 }
 
 /// Waits for the requests to end, and checks the device's counters.
-fn check_counters(kernel: &Arc<Kernel>, harness: &Harness, requests: &[Request]) {
+fn check_counters(harness: &Harness, requests: &[Request]) {
     let ends: Vec<i32> = requests
         .iter()
         .map(|request| harness.end(request, ENDS))
@@ -94,13 +68,12 @@ fn check_counters(kernel: &Arc<Kernel>, harness: &Harness, requests: &[Request])
         cancelled: count(STATUS_CANCELLED),
         ..Counters::default()
     };
-    kernel.verify(counters == Some(expected), || {
+    harness.verify(counters == Some(expected), || {
         format!("the counters are {counters:?} instead of {expected:?}")
     });
 }
 
-fn fifo(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Interlock>(kernel);
+fn fifo(harness: &Harness) {
     let sender = harness.actor("sender", &harness.file, |file| {
         vec![pend(file, queue::FIFO, 1, 0), pend(file, queue::FIFO, 2, 0)]
     });
@@ -109,12 +82,18 @@ fn fifo(kernel: &Arc<Kernel>) {
     canceller.join();
     let requests = sender.join();
     complete(&harness.file, u32::MAX);
-    check_counters(kernel, &harness, &requests);
-    harness.tear_down();
+    check_counters(harness, &requests);
 }
 
-fn served(kernel: &Arc<Kernel>, queue: u32) {
-    let harness = Harness::new::<Interlock>(kernel);
+fn keyed(harness: &Harness) {
+    served(harness, queue::KEYED);
+}
+
+fn serial(harness: &Harness) {
+    served(harness, queue::SERIAL);
+}
+
+fn served(harness: &Harness, queue: u32) {
     let sender = harness.actor("sender", &harness.file, move |file| {
         vec![pend(file, queue, 2, 1), pend(file, queue, 1, 1)]
     });
@@ -122,12 +101,10 @@ fn served(kernel: &Arc<Kernel>, queue: u32) {
     let mut requests = vec![pend(&harness.file, queue, 3, 0)];
     canceller.join();
     requests.append(&mut sender.join());
-    check_counters(kernel, &harness, &requests);
-    harness.tear_down();
+    check_counters(harness, &requests);
 }
 
-fn interlocked(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Interlock>(kernel);
+fn interlocked(harness: &Harness) {
     let other = harness.actor("other sender", &harness.file, |file| {
         vec![
             pend(file, queue::INTERLOCKED, 1, 0),
@@ -136,12 +113,10 @@ fn interlocked(kernel: &Arc<Kernel>) {
     });
     let mut requests = vec![pend(&harness.file, queue::INTERLOCKED, 3, 0)];
     requests.append(&mut other.join());
-    check_counters(kernel, &harness, &requests);
-    harness.tear_down();
+    check_counters(harness, &requests);
 }
 
-fn stack(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Interlock>(kernel);
+fn stack(harness: &Harness) {
     let other = harness.actor("other sender", &harness.file, |file| {
         vec![pend(file, queue::STACK, 1, 0)]
     });
@@ -159,15 +134,13 @@ fn stack(kernel: &Arc<Kernel>) {
     requests.append(&mut other.join());
     tags.extend([pop(), pop()]);
     tags.sort_unstable();
-    kernel.verify(tags == [None, Some(1), Some(2)], || {
+    harness.verify(tags == [None, Some(1), Some(2)], || {
         format!("the popped tags are {tags:?} instead of 1 and 2")
     });
-    check_counters(kernel, &harness, &requests);
-    harness.tear_down();
+    check_counters(harness, &requests);
 }
 
-fn removal(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Interlock>(kernel);
+fn removal(harness: &Harness) {
     let sender = harness.actor("sender", &harness.file, |file| {
         vec![
             pend(file, queue::FIFO, 1, 0),
@@ -175,7 +148,7 @@ fn removal(kernel: &Arc<Kernel>) {
         ]
     });
     let canceller = harness.actor("canceller", &harness.file, File::cancel_all);
-    harness.device.surprise_remove();
+    harness.surprise_remove();
     canceller.join();
     for request in sender.join() {
         harness.end(
@@ -183,5 +156,4 @@ fn removal(kernel: &Arc<Kernel>) {
             &[STATUS_SUCCESS, STATUS_CANCELLED, STATUS_DELETE_PENDING],
         );
     }
-    harness.tear_down();
 }

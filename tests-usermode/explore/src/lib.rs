@@ -3,6 +3,19 @@
 //! The [tests](TESTS) of `wdm`'s queues pass. The [faults] are mistakes of real drivers in queue and cancel code, written on
 //! raw `nt`, since they do not compile with `wdm`. The explorer finds each mistake, and the correct version of each passes.
 
+/// Makes a table of tests, each with the name of its function: the family and the driver, then for each test its name, the orders
+/// to explore, and what the threads do and which result the test checks.
+macro_rules! tests {
+    ($family:literal, $driver:ty: $($name:ident, $searches:ident, $summary:literal;)*) => {
+        &[$($crate::Test {
+            name: concat!($family, "::", stringify!($name)),
+            summary: $summary,
+            searches: $searches,
+            run: |kernel| $crate::Harness::run::<$driver>(kernel, $name),
+        }),*]
+    };
+}
+
 mod device;
 pub mod faulty;
 mod harness;
@@ -15,6 +28,8 @@ use ntmodel::{
     Driver, DriverEntry, Image, Kernel,
     explore::{Scenario, Search, check},
 };
+
+pub use harness::{Harness, actor, pend};
 
 /// Loads a driver on `wdm` into a kernel.
 ///
@@ -38,14 +53,14 @@ pub struct BuiltDriver {
 }
 
 impl BuiltDriver {
-    /// The driver of a Plug and Play device, and the name of its image.
+    /// Returns the driver of a Plug and Play device, and the name of its image.
     #[must_use]
     pub const fn device<D: wdm::Device>(name: &'static str) -> Self {
         let entry = wdm::entry::<D>;
         Self { name, entry }
     }
 
-    /// The filter driver, and the name of its image.
+    /// Returns the filter driver, and the name of its image.
     #[must_use]
     pub const fn filter<F: wdm::Filter>(name: &'static str) -> Self {
         let entry = wdm::filter_entry::<F>;
@@ -78,6 +93,15 @@ impl BuiltDriver {
         // SAFETY: the image is that of a driver on wdm, as the environment variable states.
         unsafe { Driver::load_image(kernel, image) }
     }
+
+    /// Loads the driver, and starts and opens its device.
+    ///
+    /// # Panics
+    /// One of the steps fails.
+    #[must_use]
+    pub fn start(self, kernel: &Arc<Kernel>) -> Harness {
+        Harness::new(kernel, self.load(kernel))
+    }
 }
 
 /// Tests a scenario of a [`BuiltDriver`] by [`check`]: with 10,000 schedules of each search; with 100 for an image, whose loading
@@ -107,8 +131,8 @@ pub struct Test {
 /// Every order, for tests that have few.
 const EVERY: &[Search] = &[Search::every(1_000_000)];
 
-/// Every order, since a driver in safe code on `wdm` keeps its memory guarded. In case `wdm` itself does not, also every order with at
-/// most three preemptions. For tests that have too many orders for [`EVERY`].
+/// Every order of the accesses that locks and interlocked routines guard, which are all accesses of a driver in safe code on `wdm`; and,
+/// in case `wdm` makes others, every order with at most three preemptions. For tests that have too many orders for [`EVERY`].
 const GUARDED: &[Search] = &[Search::guarded(1_000_000), Search::preempting(3)];
 
 /// A sample of the orders, for tests with too many orders for the other searches.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nt::{IRP_MN_QUERY_REMOVE_DEVICE, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
-use ntmodel::{File, Kernel, Request, explore::Actor};
+use ntmodel::{File, Request};
 use pinned_init::PinInit;
 use wdm::{
     Error, Guid, Handled, Irp, IrpQueue, IrpView, NewDevice, NtStatus, PassiveLevel,
@@ -16,68 +16,28 @@ use crate::{
 };
 
 /// The tests.
-pub const TESTS: &[Test] = &[
-    Test {
-        name: "queue::cancel_against_completion",
-        summary: "a request is cancelled and completed at the same time: it is completed once",
-        searches: GUARDED,
-        run: cancel_against_completion,
-    },
-    Test {
-        name: "queue::cancel_against_insertion",
-        summary: "a request is cancelled while it is being queued: it is completed as cancelled",
-        searches: EVERY,
-        run: cancel_against_insertion,
-    },
-    Test {
-        name: "queue::cancel_against_cleanup",
-        summary: "a request is cancelled while its file is closed: it is completed once, as cancelled",
-        searches: GUARDED,
-        run: cancel_against_cleanup,
-    },
-    Test {
-        name: "queue::completion_against_cleanup",
-        summary: "requests of two files are completed while one file is closed: each is completed once",
-        searches: GUARDED,
-        run: completion_against_cleanup,
-    },
-    Test {
-        name: "queue::query_remove_against_insertion",
-        summary: "a request arrives during IRP_MN_QUERY_REMOVE_DEVICE: it is served as usual",
-        searches: EVERY,
-        run: query_remove_against_insertion,
-    },
-    Test {
-        name: "queue::close_against_insertion",
-        summary: "a handle is closed while a request arrives through it: the request is cancelled",
-        searches: GUARDED,
-        run: close_against_insertion,
-    },
-    Test {
-        name: "queue::removal_against_insertion",
-        summary: "a request arrives during a surprise removal: it is completed with STATUS_DELETE_PENDING",
-        searches: GUARDED,
-        run: removal_against_insertion,
-    },
-    Test {
-        name: "queue::removal_against_cancel",
-        summary: "a request is cancelled during a surprise removal: it is completed once",
-        searches: EVERY,
-        run: removal_against_cancel,
-    },
-    Test {
-        name: "queue::lookup_against_cancel",
-        summary: "requests with one key are cancelled and completed by key: each is completed once, the older one first",
-        searches: GUARDED,
-        run: lookup_against_cancel,
-    },
-    Test {
-        name: "queue::three_actors",
-        summary: "three threads send, cancel and complete two requests each: every request is completed once",
-        searches: MANY,
-        run: three_actors,
-    },
-];
+pub const TESTS: &[Test] = tests! { "queue", Waiters:
+    cancel_against_completion, GUARDED,
+        "a request is cancelled and completed at the same time: it is completed once";
+    cancel_against_insertion, EVERY,
+        "a request is cancelled while it is being queued: it is completed as cancelled";
+    cancel_against_cleanup, GUARDED,
+        "a request is cancelled while its file is closed: it is completed once, as cancelled";
+    completion_against_cleanup, GUARDED,
+        "requests of two files are completed while one file is closed: each is completed once";
+    query_remove_against_insertion, EVERY,
+        "a request arrives during IRP_MN_QUERY_REMOVE_DEVICE: it is served as usual";
+    close_against_insertion, GUARDED,
+        "a handle is closed while a request arrives through it: the request is cancelled";
+    removal_against_insertion, GUARDED,
+        "a request arrives during a surprise removal: it is completed with STATUS_DELETE_PENDING";
+    removal_against_cancel, EVERY,
+        "a request is cancelled during a surprise removal: it is completed once";
+    lookup_against_cancel, GUARDED,
+        "requests with one key are cancelled and completed by key: each is completed once, the older one first";
+    three_actors, MANY,
+        "three threads send, cancel and complete two requests each: every request is completed once";
+};
 
 /// The IOCTL that completes the oldest pending request of a key.
 const COMPLETE_BY_KEY: u32 = 0x22_3004;
@@ -137,24 +97,15 @@ impl wdm::Device for Waiters {
     }
 }
 
-/// Starts a thread that cancels a request.
-fn cancelling(kernel: &Arc<Kernel>, request: &Arc<Request>) -> Actor<bool> {
-    let request = Arc::clone(request);
-    kernel.actor("canceller", move || request.cancel())
-}
-
-fn cancel_against_completion(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Waiters>(kernel);
+fn cancel_against_completion(harness: &Harness) {
     let request = Arc::new(harness.send(PEND));
-    let canceller = cancelling(kernel, &request);
+    let canceller = harness.actor("canceller", &request, Request::cancel);
     let completed = harness.complete();
     canceller.join();
     harness.end(&request, &[status_if(completed)]);
-    harness.tear_down();
 }
 
-fn cancel_against_insertion(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Waiters>(kernel);
+fn cancel_against_insertion(harness: &Harness) {
     let canceller = harness.actor("canceller", &harness.file, File::cancel_all);
     let request = harness.send(PEND);
     if !canceller.join() {
@@ -162,92 +113,77 @@ fn cancel_against_insertion(kernel: &Arc<Kernel>) {
         request.cancel();
     }
     harness.end(&request, &[STATUS_CANCELLED]);
-    harness.tear_down();
 }
 
-fn cancel_against_cleanup(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Waiters>(kernel);
+fn cancel_against_cleanup(harness: &Harness) {
     let file = harness.open();
     let request = Arc::new(send(&file, PEND));
-    let canceller = cancelling(kernel, &request);
+    let canceller = harness.actor("canceller", &request, Request::cancel);
     drop(file);
     canceller.join();
     harness.end(&request, &[STATUS_CANCELLED]);
-    harness.tear_down();
 }
 
-fn completion_against_cleanup(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Waiters>(kernel);
+fn completion_against_cleanup(harness: &Harness) {
     let file = harness.open();
     let of_closed_file = send(&file, PEND);
     let kept = harness.send(PEND);
-    let closer = kernel.actor("closer", move || drop(file));
+    let closer = harness.kernel.actor("closer", move || drop(file));
     harness.complete();
     closer.join();
     let first = harness.end(&of_closed_file, &[STATUS_SUCCESS, STATUS_CANCELLED]);
     if first == STATUS_SUCCESS {
-        kernel.verify(harness.complete(), || {
+        harness.verify(harness.complete(), || {
             "the request of the other file is lost".into()
         });
     }
     harness.end(&kept, &[STATUS_SUCCESS]);
-    harness.tear_down();
 }
 
-fn query_remove_against_insertion(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Waiters>(kernel);
+fn query_remove_against_insertion(harness: &Harness) {
     let device = harness.device.clone();
-    let pnp_manager = kernel.actor("PnP manager", move || {
+    let pnp_manager = harness.kernel.actor("PnP manager", move || {
         device.pnp(IRP_MN_QUERY_REMOVE_DEVICE)
     });
     let request = harness.send(PEND);
     pnp_manager.join();
-    kernel.verify(harness.complete(), || {
+    harness.verify(harness.complete(), || {
         "the pending request was not found".into()
     });
     harness.end(&request, &[STATUS_SUCCESS]);
     harness.device.pnp(nt::IRP_MN_CANCEL_REMOVE_DEVICE);
-    harness.tear_down();
 }
 
-fn close_against_insertion(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Waiters>(kernel);
+fn close_against_insertion(harness: &Harness) {
     let file = harness.open();
     let closer = harness.actor("closer", &file, File::close_handle);
     let request = send(&file, PEND);
     closer.join();
     harness.end(&request, &[STATUS_CANCELLED, nt::STATUS_INVALID_HANDLE]);
     drop(file);
-    harness.tear_down();
 }
 
-fn removal_against_insertion(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Waiters>(kernel);
-    let device = harness.device.clone();
-    let pnp_manager = kernel.actor("PnP manager", move || device.surprise_remove());
+fn removal_against_insertion(harness: &Harness) {
+    let remover = harness.remover();
     let request = harness.send(PEND);
-    pnp_manager.join();
+    remover.join();
     harness.end(&request, &[STATUS_DELETE_PENDING]);
-    harness.tear_down();
 }
 
-fn removal_against_cancel(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Waiters>(kernel);
+fn removal_against_cancel(harness: &Harness) {
     let request = Arc::new(harness.send(PEND));
-    let canceller = cancelling(kernel, &request);
-    harness.device.surprise_remove();
+    let canceller = harness.actor("canceller", &request, Request::cancel);
+    harness.surprise_remove();
     canceller.join();
     harness.end(&request, &[STATUS_DELETE_PENDING, STATUS_CANCELLED]);
-    harness.tear_down();
 }
 
-fn lookup_against_cancel(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Waiters>(kernel);
+fn lookup_against_cancel(harness: &Harness) {
     let older = Arc::new(harness.send(PEND));
     let newer = harness.send(PEND);
-    let canceller = cancelling(kernel, &older);
+    let canceller = harness.actor("canceller", &older, Request::cancel);
     let found = harness.send(COMPLETE_BY_KEY).answer();
-    kernel.verify(found == STATUS_SUCCESS, || {
+    harness.verify(found == STATUS_SUCCESS, || {
         format!("no request was found by its key: {found:#x}")
     });
     canceller.join();
@@ -258,11 +194,9 @@ fn lookup_against_cancel(kernel: &Arc<Kernel>) {
     } else {
         harness.end(&newer, &[STATUS_SUCCESS]);
     }
-    harness.tear_down();
 }
 
-fn three_actors(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Waiters>(kernel);
+fn three_actors(harness: &Harness) {
     let sender = harness.actor("sender", &harness.file, |file| {
         [PEND; 2].map(|code| send(file, code))
     });
@@ -273,12 +207,11 @@ fn three_actors(kernel: &Arc<Kernel>) {
     let completed = [harness.complete(), harness.complete()];
     canceller.join();
     let requests = sender.join();
-    while harness.complete() {}
+    harness.complete_all();
     let ends = requests.map(|request| harness.end(&request, &[STATUS_SUCCESS, STATUS_CANCELLED]));
     let succeeded = ends.iter().filter(|end| **end == STATUS_SUCCESS).count();
     let claimed = completed.iter().filter(|completed| **completed).count();
-    kernel.verify(claimed <= succeeded, || {
+    harness.verify(claimed <= succeeded, || {
         format!("{claimed} requests were completed, but {succeeded} ended with success")
     });
-    harness.tear_down();
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nt::{STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
-use ntmodel::{File, Kernel};
+use ntmodel::{File, Request};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     CurrentIrp, Error, Guid, Handled, Irp, IrpView, NewDevice, NtStatus, PassiveLevel,
@@ -16,50 +16,22 @@ use crate::{
 };
 
 /// The tests.
-pub const TESTS: &[Test] = &[
-    Test {
-        name: "start_io::cancel_against_service",
-        summary: "a queued request is cancelled while it becomes the next to be served: it is served or cancelled",
-        searches: GUARDED,
-        run: cancel_against_service,
-    },
-    Test {
-        name: "start_io::cancel_against_insertion",
-        summary: "a request is cancelled while it arrives at an idle device: it is served, or the device stays idle",
-        searches: EVERY,
-        run: cancel_against_insertion,
-    },
-    Test {
-        name: "start_io::cancel_against_waiting",
-        summary: "a request is cancelled while it arrives at a busy device: it is completed at once and not served",
-        searches: EVERY,
-        run: cancel_against_waiting,
-    },
-    Test {
-        name: "start_io::insertion_against_service",
-        summary: "a request arrives while the current one is completed: one of the two threads starts it",
-        searches: GUARDED,
-        run: insertion_against_service,
-    },
-    Test {
-        name: "start_io::cleanup_against_service",
-        summary: "a file is closed while its request becomes the next to be served: the other file's request is served",
-        searches: GUARDED,
-        run: cleanup_against_service,
-    },
-    Test {
-        name: "start_io::close_against_insertion",
-        summary: "a handle is closed while a request arrives through it: the request is cancelled",
-        searches: GUARDED,
-        run: close_against_insertion,
-    },
-    Test {
-        name: "start_io::removal_against_insertion",
-        summary: "a request arrives during a surprise removal: it is served or completed with an error",
-        searches: MANY,
-        run: removal_against_insertion,
-    },
-];
+pub const TESTS: &[Test] = tests! { "start_io", Server:
+    cancel_against_service, GUARDED,
+        "a queued request is cancelled while it becomes the next to be served: it is served or cancelled";
+    cancel_against_insertion, EVERY,
+        "a request is cancelled while it arrives at an idle device: it is served, or the device stays idle";
+    cancel_against_waiting, EVERY,
+        "a request is cancelled while it arrives at a busy device: it is completed at once and not served";
+    insertion_against_service, GUARDED,
+        "a request arrives while the current one is completed: one of the two threads starts it";
+    cleanup_against_service, GUARDED,
+        "a file is closed while its request becomes the next to be served: the other file's request is served";
+    close_against_insertion, GUARDED,
+        "a handle is closed while a request arrives through it: the request is cancelled";
+    removal_against_insertion, MANY,
+        "a request arrives during a surprise removal: it is served or completed with an error";
+};
 
 /// A device that serves a request until another request completes it.
 #[pin_data]
@@ -163,29 +135,18 @@ impl wdm::Device for Server {
     }
 }
 
-/// Completes every request, so that the device is idle.
-fn serve_all(harness: &Harness) {
-    while harness.complete() {}
-}
-
-fn cancel_against_service(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Server>(kernel);
+fn cancel_against_service(harness: &Harness) {
     let served = harness.send(PEND);
     let queued = Arc::new(harness.send(PEND));
-    let canceller = {
-        let queued = Arc::clone(&queued);
-        kernel.actor("canceller", move || queued.cancel())
-    };
+    let canceller = harness.actor("canceller", &queued, Request::cancel);
     harness.complete();
     canceller.join();
     let was_served = harness.complete();
     harness.end(&served, &[STATUS_SUCCESS]);
     harness.end(&queued, &[status_if(was_served)]);
-    harness.tear_down();
 }
 
-fn cancel_against_insertion(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Server>(kernel);
+fn cancel_against_insertion(harness: &Harness) {
     let canceller = harness.actor("canceller", &harness.file, File::cancel_all);
     let request = harness.send(PEND);
     canceller.join();
@@ -193,15 +154,13 @@ fn cancel_against_insertion(kernel: &Arc<Kernel>) {
     harness.end(&request, &[status_if(was_served)]);
     // The device is idle, so the next request is started at once.
     let next = harness.send(PEND);
-    kernel.verify(harness.complete(), || {
+    harness.verify(harness.complete(), || {
         "a request that arrived at an idle device was not started".into()
     });
     harness.end(&next, &[STATUS_SUCCESS]);
-    harness.tear_down();
 }
 
-fn cancel_against_waiting(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Server>(kernel);
+fn cancel_against_waiting(harness: &Harness) {
     let served = harness.send(PEND);
     let file = harness.open();
     let canceller = harness.actor("canceller", &file, File::cancel_all);
@@ -211,67 +170,57 @@ fn cancel_against_waiting(kernel: &Arc<Kernel>) {
         queued.cancel();
     }
     harness.end(&queued, &[STATUS_CANCELLED]);
-    serve_all(&harness);
+    harness.complete_all();
     harness.end(&served, &[STATUS_SUCCESS]);
     drop(file);
-    harness.tear_down();
 }
 
-fn insertion_against_service(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Server>(kernel);
+fn insertion_against_service(harness: &Harness) {
     let first = harness.send(PEND);
     let sender = harness.actor("sender", &harness.file, |file| send(file, PEND + 4));
     harness.complete();
     let second = sender.join();
-    kernel.verify(harness.complete(), || {
+    harness.verify(harness.complete(), || {
         "the second request was not started".into()
     });
     harness.end(&first, &[STATUS_SUCCESS]);
     harness.end(&second, &[STATUS_SUCCESS]);
-    harness.tear_down();
 }
 
-fn cleanup_against_service(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Server>(kernel);
+fn cleanup_against_service(harness: &Harness) {
     let file = harness.open();
     let served = harness.send(PEND);
     let of_closed_file = send(&file, PEND + 4);
     let queued = harness.send(PEND + 8);
-    let closer = kernel.actor("closer", move || drop(file));
+    let closer = harness.kernel.actor("closer", move || drop(file));
     harness.complete();
     closer.join();
-    serve_all(&harness);
+    harness.complete_all();
     harness.end(&served, &[STATUS_SUCCESS]);
     harness.end(&of_closed_file, &[STATUS_SUCCESS, STATUS_CANCELLED]);
     harness.end(&queued, &[STATUS_SUCCESS]);
-    harness.tear_down();
 }
 
-fn close_against_insertion(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Server>(kernel);
+fn close_against_insertion(harness: &Harness) {
     let served = harness.send(PEND);
     let file = harness.open();
     let closer = harness.actor("closer", &file, File::close_handle);
     let request = send(&file, PEND + 4);
     closer.join();
     harness.end(&request, &[STATUS_CANCELLED, nt::STATUS_INVALID_HANDLE]);
-    serve_all(&harness);
+    harness.complete_all();
     harness.end(&served, &[STATUS_SUCCESS]);
     drop(file);
-    harness.tear_down();
 }
 
-fn removal_against_insertion(kernel: &Arc<Kernel>) {
-    let harness = Harness::new::<Server>(kernel);
+fn removal_against_insertion(harness: &Harness) {
     let served = harness.send(PEND);
-    let device = harness.device.clone();
-    let pnp_manager = kernel.actor("PnP manager", move || device.surprise_remove());
+    let remover = harness.remover();
     let queued = harness.send(PEND);
     harness.complete();
-    serve_all(&harness);
-    pnp_manager.join();
+    harness.complete_all();
+    remover.join();
     for request in [served, queued] {
         harness.end(&request, &[STATUS_SUCCESS, STATUS_DELETE_PENDING]);
     }
-    harness.tear_down();
 }

@@ -1,42 +1,35 @@
 //! `interlock.sys` does not keep a processor at `DISPATCH_LEVEL` for as long as its senders wish: after a number of DPCs in a row the
 //! next one has to wait, and the zone's lock is held for a bounded number of blocks.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use interlock::Interlock;
-use interlock_abi::{Pend, Pended, Statistics, ioctl, queue};
-use ntmodel::{Access, Clock, Config, File, Kernel, Request};
-use zerocopy::{FromBytes, IntoBytes};
+use interlock_abi::{Pend, Statistics, ioctl, queue};
+use interlock_explore::{Harness, actor};
+use ntmodel::{Clock, Config, File, Kernel, Request};
+use zerocopy::FromBytes;
 
 /// The shortest time that a timer has after DPCs in a row, and how many there are.
 const PAUSE: Duration = Duration::from_millis(1);
 const IN_A_ROW: usize = 32;
 
 /// Loads the driver into a kernel whose clock the scenario advances, and unloads it afterwards.
-fn with_device(scenario: impl FnOnce(&Arc<Kernel>, &Arc<File>)) {
+fn with_device(scenario: impl FnOnce(&Harness)) {
     let kernel = Kernel::new(Config {
         clock: Clock::Virtual,
         ..Config::default()
     });
-    let driver = interlock_explore::load::<Interlock>(&kernel).expect("DriverEntry");
-    let device = driver.add_device().expect("AddDevice");
-    device.start().expect("the device starts");
-    let file = Arc::new(device.open_anyway(Access::ReadWrite).expect("it opens"));
-    scenario(&kernel, &file);
-    Arc::into_inner(file).expect("no other user").close();
-    device.remove().expect("no file is open");
-    driver.unload();
+    Harness::run::<Interlock>(&kernel, scenario);
 }
 
 fn pend(file: &File, queue: u32, service_ms: u32) -> Request {
-    let pend = Pend {
+    let request = Pend {
         tag: 1,
         queue,
-        key: 0,
         service_ms,
-        reserved: 0,
+        ..Pend::default()
     };
-    file.device_control(ioctl::PEND, pend.as_bytes(), vec![0; size_of::<Pended>()])
+    interlock_explore::pend(file, request)
 }
 
 fn ended(requests: &[Request]) -> usize {
@@ -45,7 +38,7 @@ fn ended(requests: &[Request]) -> usize {
 }
 
 fn served(queue: u32) {
-    with_device(|kernel, file| {
+    with_device(|Harness { kernel, file, .. }| {
         let first = pend(file, queue, 5);
         let others: Vec<_> = (0..100).map(|_| pend(file, queue, 0)).collect();
         assert_eq!(ended(&others), 0);
@@ -72,13 +65,12 @@ fn requests_without_a_time_are_served_in_groups() {
 #[test]
 fn a_long_interlocked_list_is_drained_in_groups() {
     const PER_DPC: usize = 16;
-    with_device(|kernel, file| {
-        let theirs = Arc::clone(file);
-        let sender = kernel.actor("sender", move || {
+    with_device(|Harness { kernel, file, .. }| {
+        let sender = actor(kernel, "sender", file, |file| {
             // As if the requests came from other processors while the DPC runs.
             // SAFETY: the IRQL is lowered below.
             let old = unsafe { nt::KeRaiseIrqlToDpcLevel() };
-            let sent = (0..1200).map(|_| pend(&theirs, queue::INTERLOCKED, 0));
+            let sent = (0..1200).map(|_| pend(file, queue::INTERLOCKED, 0));
             let sent: Vec<_> = sent.collect();
             assert_eq!(ended(&sent), 0);
             // SAFETY: the IRQL was raised above.
@@ -101,7 +93,7 @@ fn a_long_interlocked_list_is_drained_in_groups() {
 
 #[test]
 fn the_zone_grows_in_steps() {
-    with_device(|_, file| {
+    with_device(|Harness { file, .. }| {
         let records = || {
             let answer =
                 file.device_control(ioctl::GET_STATISTICS, &[], vec![0; size_of::<Statistics>()]);

@@ -92,14 +92,12 @@ fn with_file(file: &File) -> Step {
 /// Sends many requests to a queue, and cancels them.
 fn fill(file: &File, queue: u32) -> Step {
     let send = |tag| {
-        let pend = Pend {
+        let request = Pend {
             tag,
             queue,
-            key: 0,
-            service_ms: 0,
-            reserved: 0,
+            ..Pend::default()
         };
-        file.device_control(ioctl::PEND, pend.as_bytes(), vec![0; size_of::<Pended>()])
+        interlock_explore::pend(file, request)
     };
     let requests: Vec<Request> = (0..MANY).map(send).collect();
     file.cancel_all();

@@ -13,7 +13,7 @@ use nt::{
     IRP_MN_SET_POWER, STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING,
     STATUS_DEVICE_POWER_FAILURE, STATUS_SUCCESS,
 };
-use ntmodel::{Access, BusAnswer, Config, Device, Driver, Kernel, PowerState, Request};
+use ntmodel::{BusAnswer, Config, Device, Kernel, PowerState, Request};
 
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
@@ -25,14 +25,7 @@ const D3: u32 = 4;
 
 const SAMPLER: BuiltDriver = BuiltDriver::device::<Sampler>("sample_cancel");
 
-fn start(kernel: &Arc<Kernel>) -> (Driver, Device) {
-    let driver = SAMPLER.load(kernel).expect("DriverEntry succeeds");
-    let device = driver.add_device().expect("AddDevice succeeds");
-    device.start().expect("the device starts");
-    (driver, device)
-}
-
-/// The sample that a read ended with.
+/// Returns the sample that a read ended with.
 fn sample(read: &Request) -> u32 {
     let end = read.wait(LONG).expect("the read ends");
     assert_eq!((end.status, end.information), (STATUS_SUCCESS, 4));
@@ -42,8 +35,8 @@ fn sample(read: &Request) -> u32 {
 #[test]
 fn reads_get_one_sample_each_in_their_order() {
     let kernel = Kernel::new(Config::default());
-    let (driver, device) = start(&kernel);
-    let file = device.open(Access::Read).expect("the device opens");
+    let sampler = SAMPLER.start(&kernel);
+    let file = &sampler.file;
     let begin = Instant::now();
     let reads = [(); 3].map(|()| file.read(0, 4));
     assert!(!reads[0].is_done());
@@ -54,28 +47,22 @@ fn reads_get_one_sample_each_in_their_order() {
     // The hardware is polled again after it was idle.
     assert_eq!(sample(&file.read(0, 4)), 4);
     assert!(POLL_INTERVAL < LONG);
-    file.close();
-    device.remove().expect("no file is open");
-    driver.unload();
+    sampler.tear_down();
 }
 
 #[test]
 fn waiting_reads_end_with_their_handle_and_their_device() {
     let kernel = Kernel::new(Config::default());
-    let (driver, device) = start(&kernel);
-    let file = device.open(Access::Read).expect("the device opens");
-    let other = device.open(Access::Read).expect("the device opens");
+    let sampler = SAMPLER.start(&kernel);
+    let (file, other) = (sampler.open(), &sampler.file);
     let (first, second, third) = (file.read(0, 4), other.read(0, 4), other.read(0, 4));
     assert!(second.cancel());
     assert_eq!(second.status(), Some(STATUS_CANCELLED));
-    file.close();
+    drop(file);
     assert_eq!(first.status(), Some(STATUS_CANCELLED));
-    device.surprise_remove();
+    sampler.surprise_remove();
     assert_eq!(third.status(), Some(STATUS_DELETE_PENDING));
-    // The device is removed with the last file.
-    other.close();
-    assert!(device.is_removed());
-    driver.unload();
+    sampler.tear_down();
 }
 
 /// Waits until the driver has reported a state of the device.
@@ -90,84 +77,62 @@ fn until(device: &Device, state: u32) {
 #[test]
 fn hardware_has_power_while_reads_wait_and_the_system_works() {
     let kernel = Kernel::new(Config::default());
-    let (driver, device) = start(&kernel);
-    until(&device, D3);
-    let file = device.open(Access::Read).expect("the device opens");
+    let sampler = SAMPLER.start(&kernel);
+    let (device, file) = (&sampler.device, &sampler.file);
+    until(device, D3);
     let before = sample(&file.read(0, 4));
-    until(&device, D3);
+    until(device, D3);
     assert_eq!(device.set_power(S3), STATUS_SUCCESS);
     let read = file.read(0, 4);
     assert!(read.wait(3 * POLL_INTERVAL).is_none());
     assert_eq!(device.told_power(), Some(D3));
     assert_eq!(device.set_power(S0), STATUS_SUCCESS);
     assert_eq!(sample(&read), before + 1);
-    until(&device, D3);
+    until(device, D3);
     let fails = BusAnswer::Fail(STATUS_DEVICE_POWER_FAILURE);
     device.bus_answers_power(IRP_MN_SET_POWER, fails);
     let read = file.read(0, 4).wait(LONG).expect("the read ends");
     assert_eq!(read.status, STATUS_DEVICE_POWER_FAILURE);
-    file.close();
-    device.remove().expect("no file is open");
-    driver.unload();
+    sampler.tear_down();
 }
 
 #[test]
 fn cancel_against_the_timer() {
     hold(|kernel| {
-        let (driver, device) = start(kernel);
-        let file = device.open(Access::Read).expect("the device opens");
-        let read = Arc::new(file.read(0, 4));
-        let canceller = {
-            let read = Arc::clone(&read);
-            kernel.actor("canceller", move || read.cancel())
-        };
+        let sampler = SAMPLER.start(kernel);
+        let read = Arc::new(sampler.file.read(0, 4));
+        let canceller = sampler.actor("canceller", &read, Request::cancel);
         // The second read is served whether or not the first is cancelled.
-        let second = sample(&file.read(0, 4));
+        let second = sample(&sampler.file.read(0, 4));
         canceller.join();
         let first = read.wait(LONG).expect("the read ends");
         assert_eq!(second, if first.status == STATUS_SUCCESS { 2 } else { 1 });
-        drop(file);
-        device.remove().expect("no file is open");
-        driver.unload();
+        sampler.tear_down();
     });
 }
 
 #[test]
 fn removal_against_the_timer() {
     hold(|kernel| {
-        let (driver, device) = start(kernel);
-        let device = Arc::new(device);
-        let file = device.open(Access::Read).expect("the device opens");
-        let read = file.read(0, 4);
-        let remover = {
-            let device = Arc::clone(&device);
-            kernel.actor("remover", move || device.surprise_remove())
-        };
-        let status = read.wait(LONG).expect("the read ends").status;
-        assert!([STATUS_SUCCESS, STATUS_DELETE_PENDING].contains(&status));
+        let sampler = SAMPLER.start(kernel);
+        let read = sampler.file.read(0, 4);
+        let remover = sampler.remover();
+        sampler.end(&read, &[STATUS_SUCCESS, STATUS_DELETE_PENDING]);
         remover.join();
-        drop(file);
-        assert!(device.is_removed());
-        drop(device);
-        driver.unload();
+        sampler.tear_down();
     });
 }
 
 #[test]
 fn power_against_a_read() {
     hold(|kernel| {
-        let (driver, device) = start(kernel);
-        let file = Arc::new(device.open(Access::Read).expect("the device opens"));
-        let reader = {
-            let file = Arc::clone(&file);
-            kernel.actor("reader", move || sample(&file.read(0, 4)))
-        };
+        let sampler = SAMPLER.start(kernel);
+        let device = &sampler.device;
+        let reader = sampler.actor("reader", &sampler.file, |file| sample(&file.read(0, 4)));
         assert_eq!(device.set_power(S3), STATUS_SUCCESS);
         assert_eq!(device.told_power(), Some(D3));
         assert_eq!(device.set_power(S0), STATUS_SUCCESS);
         assert_eq!(reader.join(), 1);
-        drop(file);
-        device.remove().expect("no file is open");
-        driver.unload();
+        sampler.tear_down();
     });
 }

@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use interlock_explore::{BuiltDriver, hold};
+use interlock_explore::{BuiltDriver, actor, hold};
 use interlock_sample_event::{IOCTL_NOTIFY, MAX_EVENTS, Notification, Notifier};
 use nt::{
     STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST,
@@ -128,7 +128,7 @@ fn events_of_a_file_are_bounded() {
         }
         let refused = end(&notify(file, Some(&event), 1000));
         assert_eq!(refused, STATUS_INSUFFICIENT_RESOURCES);
-        // Those that are over make room.
+        // An event that was set makes room for another.
         event.wait();
         assert_eq!(end(&notify(file, None, 1000)), STATUS_SUCCESS);
         assert_eq!(end(&notify(file, Some(&event), 1000)), STATUS_SUCCESS);
@@ -141,8 +141,7 @@ fn cancel_against_the_timer() {
         let driver = load(kernel);
         let file = open(kernel);
         let request = Arc::new(notify(&file, None, 0));
-        let theirs = Arc::clone(&request);
-        let canceller = kernel.actor("canceller", move || theirs.cancel());
+        let canceller = actor(kernel, "canceller", &request, Request::cancel);
         let status = end(&request);
         let allowed = [STATUS_SUCCESS, STATUS_CANCELLED].contains(&status);
         kernel.verify(allowed, || format!("the request ended with {status:#x}"));
@@ -182,8 +181,7 @@ fn event_is_always_set() {
         let driver = load(kernel);
         let file = open(kernel);
         let event = Arc::new(kernel.create_event());
-        let theirs = Arc::clone(&event);
-        let waiter = kernel.actor("waiter", move || theirs.wait());
+        let waiter = actor(kernel, "waiter", &event, UserEvent::wait);
         end(&notify(&file, Some(&event), 0));
         waiter.join();
         file.close();

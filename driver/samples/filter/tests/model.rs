@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use interlock_explore::{BuiltDriver, hold};
+use interlock_explore::{BuiltDriver, actor, hold};
 use interlock_sample_filter::{GET_COUNTERS, Meter, PAUSE, RESUME};
 use interlock_sample_pipe::Pipe;
 use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_SUCCESS};
@@ -166,8 +166,9 @@ fn write_against_resume() {
         let started = start(kernel);
         let file = Arc::new(started.open());
         control(&file, PAUSE);
-        let theirs = Arc::clone(&file);
-        let writer = kernel.actor("writer", move || status(&theirs.write(0, b"ab")));
+        let writer = actor(kernel, "writer", &file, |file| {
+            status(&file.write(0, b"ab"))
+        });
         control(&file, RESUME);
         assert_eq!(writer.join(), STATUS_SUCCESS);
         assert_eq!(counts(&file), [1, 1, 2, 0]);
@@ -181,10 +182,9 @@ fn read_against_write() {
     hold(|kernel| {
         let started = start(kernel);
         let file = Arc::new(started.open());
-        let writer = {
-            let file = Arc::clone(&file);
-            kernel.actor("writer", move || status(&file.write(0, b"ab")))
-        };
+        let writer = actor(kernel, "writer", &file, |file| {
+            status(&file.write(0, b"ab"))
+        });
         let read = file.read(0, 2);
         assert_eq!(writer.join(), STATUS_SUCCESS);
         assert_eq!(status(&read), STATUS_SUCCESS);
@@ -200,10 +200,7 @@ fn cancel_against_write() {
         let started = start(kernel);
         let file = Arc::new(started.open());
         let read = Arc::new(file.read(0, 2));
-        let canceller = {
-            let read = Arc::clone(&read);
-            kernel.actor("canceller", move || read.cancel())
-        };
+        let canceller = actor(kernel, "canceller", &read, Request::cancel);
         assert_eq!(status(&file.write(0, b"ab")), STATUS_SUCCESS);
         canceller.join();
         let failed = i64::from(status(&read) == STATUS_CANCELLED);

@@ -7,40 +7,14 @@ use std::{sync::Arc, time::Duration};
 use interlock_explore::{BuiltDriver, hold};
 use interlock_sample_pipe::{CAPACITY, Pipe};
 use nt::{STATUS_CANCELLED, STATUS_PENDING, STATUS_SUCCESS};
-use ntmodel::{Access, Config, Device, Driver, File, Kernel, Request};
+use ntmodel::{Config, File, Kernel, Request};
 
 /// How long a request may take.
 const LONG: Duration = Duration::from_secs(5);
 
 const PIPE: BuiltDriver = BuiltDriver::device::<Pipe>("sample_pipe");
 
-struct Started {
-    driver: Driver,
-    device: Device,
-}
-
-fn start(kernel: &Arc<Kernel>) -> Started {
-    let driver = PIPE.load(kernel).expect("DriverEntry succeeds");
-    let device = driver.add_device().expect("AddDevice succeeds");
-    device.start().expect("the device starts");
-    Started { driver, device }
-}
-
-impl Started {
-    fn open(&self) -> File {
-        self.device
-            .open(Access::ReadWrite)
-            .expect("the device opens")
-    }
-
-    /// Removes the device and unloads the driver, which is checked for leaks.
-    fn stop(self) {
-        self.device.remove().expect("no file is open");
-        self.driver.unload();
-    }
-}
-
-/// The bytes that a read ended with.
+/// Returns the bytes that a read ended with.
 fn bytes(read: &Request) -> Vec<u8> {
     let end = read.wait(LONG).expect("the read ends");
     assert_eq!(end.status, STATUS_SUCCESS);
@@ -49,7 +23,7 @@ fn bytes(read: &Request) -> Vec<u8> {
     output
 }
 
-/// How many bytes a write took.
+/// Returns how many bytes a write took.
 fn count(write: &Request) -> usize {
     let end = write.wait(LONG).expect("the write ends");
     assert_eq!(end.status, STATUS_SUCCESS);
@@ -59,11 +33,9 @@ fn count(write: &Request) -> usize {
 /// Runs a test with an open file on a kernel whose threads are the host's.
 fn with_file(test: impl FnOnce(&File)) {
     let kernel = Kernel::new(Config::default());
-    let started = start(&kernel);
-    let file = started.open();
-    test(&file);
-    file.close();
-    started.stop();
+    let pipe = PIPE.start(&kernel);
+    test(&pipe.file);
+    pipe.tear_down();
 }
 
 #[test]
@@ -111,12 +83,10 @@ fn registry_has_the_size() {
             hardware_key: vec![("Capacity".into(), value)],
             ..Config::default()
         });
-        let started = start(&kernel);
-        let file = started.open();
-        assert_eq!(count(&file.write(0, b"abc")), size);
-        assert_eq!(bytes(&file.read(0, 3)), b"abc"[..size]);
-        file.close();
-        started.stop();
+        let pipe = PIPE.start(&kernel);
+        assert_eq!(count(&pipe.file.write(0, b"abc")), size);
+        assert_eq!(bytes(&pipe.file.read(0, 3)), b"abc"[..size]);
+        pipe.tear_down();
     }
 }
 
@@ -165,55 +135,42 @@ fn unsupported_request_is_refused() {
 #[test]
 fn read_against_write() {
     hold(|kernel| {
-        let started = start(kernel);
-        let file = Arc::new(started.open());
-        let writer = {
-            let file = Arc::clone(&file);
-            kernel.actor("writer", move || count(&file.write(0, b"ab")))
-        };
-        let read = file.read(0, 2);
+        let pipe = PIPE.start(kernel);
+        let writer = pipe.actor("writer", &pipe.file, |file| count(&file.write(0, b"ab")));
+        let read = pipe.file.read(0, 2);
         assert_eq!(writer.join(), 2);
         assert_eq!(bytes(&read), b"ab");
-        drop(file);
-        started.stop();
+        pipe.tear_down();
     });
 }
 
 #[test]
 fn cancel_against_write() {
     hold(|kernel| {
-        let started = start(kernel);
-        let file = Arc::new(started.open());
-        let read = Arc::new(file.read(0, 2));
-        let canceller = {
-            let read = Arc::clone(&read);
-            kernel.actor("canceller", move || read.cancel())
-        };
-        assert_eq!(count(&file.write(0, b"ab")), 2);
+        let pipe = PIPE.start(kernel);
+        let read = Arc::new(pipe.file.read(0, 2));
+        let canceller = pipe.actor("canceller", &read, Request::cancel);
+        assert_eq!(count(&pipe.file.write(0, b"ab")), 2);
         canceller.join();
         // The bytes went to the read, or are still there: never lost.
         if read.status() == Some(STATUS_CANCELLED) {
-            assert_eq!(bytes(&file.read(0, 2)), b"ab");
+            assert_eq!(bytes(&pipe.file.read(0, 2)), b"ab");
         } else {
             assert_eq!(bytes(&read), b"ab");
         }
-        drop(file);
-        started.stop();
+        pipe.tear_down();
     });
 }
 
 #[test]
 fn two_writers_and_a_closed_handle() {
     hold(|kernel| {
-        let started = start(kernel);
-        let file = Arc::new(started.open());
-        let other = started.open();
+        let pipe = PIPE.start(kernel);
+        let file = &pipe.file;
+        let other = pipe.open();
         let doomed = other.read(0, 1);
-        let closer = kernel.actor("closer", move || other.close());
-        let writer = {
-            let file = Arc::clone(&file);
-            kernel.actor("writer", move || count(&file.write(0, b"a")))
-        };
+        let closer = kernel.actor("closer", move || drop(other));
+        let writer = pipe.actor("writer", file, |file| count(&file.write(0, b"a")));
         assert_eq!(count(&file.write(0, b"b")), 1);
         assert_eq!(writer.join(), 1);
         closer.join();
@@ -222,7 +179,6 @@ fn two_writers_and_a_closed_handle() {
             .expect("the read of the closed handle ends");
         let taken = usize::from(end.status == STATUS_SUCCESS);
         assert_eq!(bytes(&file.read(0, 2)).len(), 2 - taken);
-        drop(file);
-        started.stop();
+        pipe.tear_down();
     });
 }

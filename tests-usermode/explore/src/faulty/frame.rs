@@ -1,15 +1,12 @@
 //! The correct part of every family's driver, which loads, starts and removes it.
 
-use std::{
-    ptr::{addr_of_mut, null_mut},
-    sync::Arc,
-};
+use std::{ptr::null_mut, sync::Arc};
 
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IRP, LIST_ENTRY, NTSTATUS, STATUS_NOT_FOUND,
     STATUS_SUCCESS, UNICODE_STRING,
 };
-use ntmodel::{Driver, Kernel};
+use ntmodel::{Device, Driver, Kernel};
 
 use crate::harness::{COMPLETE, Harness, PEND, send};
 
@@ -51,6 +48,21 @@ impl Irp {
     /// Marks the IRP pending (`IoMarkIrpPending`).
     pub(super) fn mark_pending(self) {
         nt!(irp::IoMarkIrpPending(self.0));
+    }
+
+    /// Sets the Cancel routine of a family's driver.
+    pub(super) fn set_cancel_routine<F: Family>(self) {
+        nt!(irp::IoSetCancelRoutine(self.0, Some(cancel::<F>)));
+    }
+
+    /// Sets the Cancel routine to NULL; returns whether it was set.
+    pub(super) fn clear_cancel_routine(self) -> bool {
+        nt!(irp::IoSetCancelRoutine(self.0, None)).is_some()
+    }
+
+    /// Returns `Irp->Cancel`.
+    pub(super) fn is_cancelled(self) -> bool {
+        nt!(irp::is_cancel_requested(self.0))
     }
 
     /// Returns `Irp->CancelIrql`, in the Cancel routine.
@@ -103,7 +115,7 @@ unsafe fn extension<'a, F: Family>(device: *mut DEVICE_OBJECT) -> &'a Extension<
 }
 
 /// The Cancel routine of a family's driver.
-pub(super) unsafe extern "C" fn cancel<F: Family>(device: *mut DEVICE_OBJECT, irp: *mut IRP) {
+unsafe extern "C" fn cancel<F: Family>(device: *mut DEVICE_OBJECT, irp: *mut IRP) {
     // SAFETY: the I/O manager passes the driver's own device object, which outlives its IRPs.
     let extension = unsafe { extension::<F>(device) };
     F::cancel(&extension.data, Irp(irp));
@@ -147,20 +159,12 @@ unsafe extern "C" fn add_device<F: Family>(
     driver: *mut DRIVER_OBJECT,
     pdo: *mut DEVICE_OBJECT,
 ) -> NTSTATUS {
-    let mut device = null_mut();
+    let (mut device, name, kind) = (null_mut(), null_mut(), nt::FILE_DEVICE_UNKNOWN);
     let Ok(size) = u32::try_from(size_of::<Extension<F::Data>>()) else {
         return nt::STATUS_INSUFFICIENT_RESOURCES;
     };
-    let (name, kind) = (null_mut(), nt::FILE_DEVICE_UNKNOWN);
-    let status = nt!(IoCreateDevice(
-        driver,
-        size,
-        name,
-        kind,
-        0,
-        0,
-        &raw mut device
-    ));
+    let out = &raw mut device;
+    let status = nt!(IoCreateDevice(driver, size, name, kind, 0, 0, out));
     if status < 0 {
         return status;
     }
@@ -171,10 +175,8 @@ unsafe extern "C" fn add_device<F: Family>(
     unsafe { (*extension_start).lower = lower };
     // SAFETY: the device object was just created.
     F::initialize(&unsafe { extension::<F>(device) }.data);
-    // SAFETY: as above; only the address is computed.
-    let flags = unsafe { addr_of_mut!((*device).Flags) };
-    // SAFETY: as above.
-    unsafe { *flags &= !nt::DO_DEVICE_INITIALIZING };
+    // SAFETY: the device object was just created.
+    unsafe { (*device).Flags &= !nt::DO_DEVICE_INITIALIZING };
     status
 }
 
@@ -201,7 +203,8 @@ unsafe extern "C" fn entry<F: Family>(
 /// Loads a family's driver, and starts and opens its device.
 pub(super) fn set_up<F: Family>(kernel: &Arc<Kernel>) -> Harness {
     // SAFETY: the entry point is that of a driver; the model detects its mistakes.
-    Harness::with_driver(kernel, unsafe { Driver::load(kernel, entry::<F>) })
+    let driver = unsafe { Driver::load(kernel, entry::<F>) };
+    Harness::open_by(kernel, driver, Device::open_anyway)
 }
 
 /// One thread sends a request and another completes it, during or after that.

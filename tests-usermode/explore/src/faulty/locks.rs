@@ -18,16 +18,16 @@ use crate::harness::{COMPLETE, PEND, send};
 /// The mistakes of this family.
 pub(super) const FAULTS: &[Fault] = faults! { "locks":
     "at_dpc_at_passive", AtDpcAtPassive, both, SpinLockDpc,
-        "a lock is acquired by an AtDpc routine at PASSIVE_LEVEL: its owner is preempted, and others spin; so in \
-         intel/haxm, pull request 48, and openzfsonwindows/ZFSin, pull request 221";
+        "a lock is acquired by an AtDpc routine at PASSIVE_LEVEL: its owner can be preempted while others spin, as in \
+         intel/haxm before pull request 48 and openzfsonwindows/ZFSin before pull request 221";
     "one_variable", OneVariable, both, IrqlKeReleaseSpinLock,
         "two locks save the old IRQL in one variable, so the outer one is released to the inner one's: the thread \
          stays at DISPATCH_LEVEL";
     "released_from_dpc", ReleasedFromDpc, both, SpinlockRelease,
-        "a lock that KeAcquireSpinLock acquired is released by a FromDpc routine, which leaves the IRQL raised; so in \
-         ntoskrnl7/crtsys before its pull request 30";
+        "a lock that KeAcquireSpinLock acquired is released by a FromDpc routine, which leaves the IRQL raised, as in \
+         ntoskrnl7/crtsys before pull request 30";
     "two_orders", TwoOrders, both, LockOrder,
-        "two routines acquire the same two locks, each in another order: each may come to wait for the other";
+        "two routines acquire the same two locks in opposite orders: each can wait for the other forever";
 };
 
 /// A number and its lock.

@@ -8,7 +8,7 @@ use nt::{
     list::{InitializeListHead, InsertTailList, RemoveEntryList},
 };
 
-use super::frame::{Family, Irp, cancel, nt};
+use super::frame::{Family, Irp, nt};
 use crate::harness::{COMPLETE, PEND};
 
 mod mistakes;
@@ -28,7 +28,7 @@ impl Queue {
         self.list.get()
     }
 
-    /// The entry after another one or the head; `None` at the end.
+    /// Returns the entry after another one or the head; `None` at the end.
     fn after(&self, entry: *mut LIST_ENTRY) -> Option<*mut LIST_ENTRY> {
         // SAFETY: the caller holds the lock, and the entries of the list exist.
         let next = unsafe { (*entry).Flink };
@@ -75,11 +75,8 @@ trait Steps: Sized + 'static {
 
     /// Makes a request cancelable; returns whether it was cancelled before, so that the Cancel routine does not run.
     fn arm(irp: Irp) -> bool {
-        nt!(irp::IoSetCancelRoutine(
-            irp.0,
-            Some(cancel::<OwnQueue<Self>>)
-        ));
-        nt!(irp::is_cancel_requested(irp.0)) && nt!(irp::IoSetCancelRoutine(irp.0, None)).is_some()
+        irp.set_cancel_routine::<OwnQueue<Self>>();
+        irp.is_cancelled() && irp.clear_cancel_routine()
     }
 
     /// Returns the status of the dispatch routine for a queued request.
@@ -122,7 +119,7 @@ trait Steps: Sized + 'static {
 
     /// Makes a request not cancelable; returns whether the caller owns it now, and not the Cancel routine.
     fn disarm(irp: Irp) -> bool {
-        nt!(irp::IoSetCancelRoutine(irp.0, None)).is_some()
+        irp.clear_cancel_routine()
     }
 
     /// The Cancel routine.

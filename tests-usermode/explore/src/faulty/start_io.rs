@@ -15,7 +15,7 @@ use ntmodel::{File, Kernel};
 
 use super::{
     Fault,
-    frame::{Family, Irp, cancel, nt, set_up},
+    frame::{Family, Irp, nt, set_up},
 };
 use crate::harness::PEND;
 
@@ -73,10 +73,7 @@ trait Steps: Sized + 'static {
     /// `IoStartPacket`.
     fn start_packet(data: &Packets, irp: Irp) {
         let old_irql = acquire();
-        nt!(irp::IoSetCancelRoutine(
-            irp.0,
-            Some(cancel::<StartIo<Self>>)
-        ));
+        irp.set_cancel_routine::<StartIo<Self>>();
         let entry = nt::irp::device_queue_entry(irp.0);
         let queued = nt!(KeInsertDeviceQueue(data.queue.get(), entry)) != 0;
         if !queued {
@@ -110,7 +107,7 @@ trait Steps: Sized + 'static {
         let old_irql = acquire();
         Self::disarm(irp);
         data.current.set(null_mut());
-        if nt!(irp::is_cancel_requested(irp.0)) {
+        if irp.is_cancelled() {
             release(old_irql);
             irp.complete(STATUS_CANCELLED);
             return Self::IS_BUSY_AFTER_CANCEL;
@@ -122,7 +119,7 @@ trait Steps: Sized + 'static {
 
     /// Makes a request not cancelable; the caller holds the cancel spin lock.
     fn disarm(irp: Irp) {
-        nt!(irp::IoSetCancelRoutine(irp.0, None));
+        irp.clear_cancel_routine();
     }
 
     /// Whether `StartIo` reports the device as busy after it has completed a cancelled request.
@@ -248,7 +245,7 @@ struct DisarmedBefore;
 impl Steps for DisarmedBefore {
     fn start_at_once(data: &Packets, irp: Irp) {
         let old_irql = acquire();
-        nt!(irp::IoSetCancelRoutine(irp.0, None));
+        irp.clear_cancel_routine();
         release(old_irql);
         Self::serve(data, irp);
     }

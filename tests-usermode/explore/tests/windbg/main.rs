@@ -7,10 +7,10 @@ mod layouts;
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use interlock::Interlock;
-use interlock_abi::{Pend, Pended, ioctl, queue};
-use ntmodel::{Access, Clock, Config, Device, File, Kernel, Request};
+use interlock_abi::{Pend, queue};
+use interlock_explore::Harness;
+use ntmodel::{Clock, Config, Device, File, Kernel, Request};
 use serde_json::{Value, json};
-use zerocopy::IntoBytes;
 
 use image::Image;
 use layouts::Layouts;
@@ -88,14 +88,14 @@ fn pend(file: &File, queue: u32, tag: u64, key: u32) -> Request {
     } else {
         0
     };
-    let pend = Pend {
+    let request = Pend {
         tag,
         queue,
         key,
         service_ms,
-        reserved: 0,
+        ..Pend::default()
     };
-    file.device_control(ioctl::PEND, pend.as_bytes(), vec![0; size_of::<Pended>()])
+    interlock_explore::pend(file, request)
 }
 
 /// The state that a debugger has at a break: types, symbols and memory.
@@ -211,10 +211,7 @@ fn the_script_prints_the_state_of_the_device() {
         print: false,
         ..Config::default()
     });
-    let driver = interlock_explore::load::<Interlock>(&kernel).expect("DriverEntry succeeds");
-    let device = driver.add_device().expect("AddDevice succeeds");
-    device.start().expect("the device starts");
-    let file = device.open(Access::ReadWrite).expect("the device opens");
+    let harness = Harness::new(&kernel, interlock_explore::load::<Interlock>(&kernel));
     let mut requests = Vec::new();
     for (queue, tag, key) in [
         (queue::FIFO, 11, 0),
@@ -228,13 +225,13 @@ fn the_script_prints_the_state_of_the_device() {
         (queue::STACK, 41, 0),
         (queue::STACK, 42, 0),
     ] {
-        requests.push(pend(&file, queue, tag, key));
+        requests.push(pend(&harness.file, queue, tag, key));
     }
     // The second request of *fifo* is cancelled, and a request to a queue that does not exist is rejected.
     assert!(requests[1].cancel());
-    requests.push(pend(&file, 99, 0, 0));
+    requests.push(pend(&harness.file, 99, 0, 0));
 
-    let mut picture = Picture::take(&device);
+    let mut picture = Picture::take(&harness.device);
     // Two segments of 64 blocks. Each pending request and each record on the stack has one block.
     let size = block_size(&picture);
     let state = format!(
@@ -280,16 +277,14 @@ device object @
 
     check_corrupted(&mut picture);
 
-    file.cancel_all();
+    harness.file.cancel_all();
     for request in &requests {
         request
             .wait(std::time::Duration::from_secs(20))
             .expect("the request is completed");
     }
     drop(requests);
-    file.close();
-    device.remove().expect("the device is removed");
-    driver.unload();
+    harness.tear_down();
 }
 
 /// Returns the size of a block of the zone: the zone's address, the link of a list and a record.

@@ -1,4 +1,4 @@
-//! The mistakes, each with the steps that it gets wrong.
+//! The mistakes, each with the steps that it overrides.
 
 use nt::{
     DISPATCH_LEVEL, FILE_OBJECT, LIST_ENTRY, NTSTATUS, STATUS_CANCELLED, STATUS_PENDING,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::faulty::{
     Fault,
-    frame::{Irp, cancel, nt},
+    frame::{Irp, nt},
 };
 
 /// The mistakes of this family.
@@ -24,15 +24,15 @@ pub(in crate::faulty) const FAULTS: &[Fault] = faults! { "own_queue":
     "not_taken_back", NotTakenBack, cancel_against_insertion, CompleteRequest,
         "Irp->Cancel is found set, and the IRP completed without a second IoSetCancelRoutine(NULL)";
     "armed_after_unlock", ArmedAfterUnlock, completion_against_insertion, CompletedIrp,
-        "the Cancel routine is set after the queue's lock is released: by then another thread may have completed the IRP";
+        "the Cancel routine is set after the queue's lock is released, when another thread may have completed the IRP";
     "taken_anyway", TakenAnyway, cancel_against_completion, DoubleCompletion,
-        "the remover ignores that IoSetCancelRoutine(NULL) returned NULL: both it and the Cancel routine complete the IRP";
+        "the removal ignores that IoSetCancelRoutine(NULL) returned NULL: both it and the Cancel routine complete the IRP";
     "not_disarmed", NotDisarmed, cancel_against_completion, CompleteRequest,
-        "an IRP is completed while its Cancel routine is set; so the serial sample, by \
+        "an IRP is completed while its Cancel routine is set, as in the serial sample before \
          microsoft/Windows-driver-samples, pull request 217";
     "not_self_linked", NotSelfLinked, cancel_against_completion, ListEntry,
         "an entry that was removed still points to its old neighbours, and the Cancel routine removes it again; \
-         dokan-dev/dokany, issue 1188, is about the same two removers";
+         dokan-dev/dokany, issue 1188, reports the same race";
     "completed_under_lock", CompletedUnderLock, cancel_against_completion, SpinLockSafe,
         "an IRP is completed under the queue's lock, which the next request of a completion routine may need";
     "completed_under_cancel_lock", CompletedUnderCancelLock, cancel_against_insertion, SpinLockSafe,
@@ -42,19 +42,19 @@ pub(in crate::faulty) const FAULTS: &[Fault] = faults! { "own_queue":
     "cleanup_stops", CleanupStops, cleanup, Cleanup,
         "IRP_MJ_CLEANUP cancels the first IRP of its file, and not the others";
     "marked_late", MarkedLate, completion_against_insertion, MarkingQueuedIrps,
-        "an IRP is marked pending after it was queued: it may be completed by then, and its memory reused";
+        "an IRP is marked pending after it was queued, when it may have been completed and its memory reused";
     "not_marked", NotMarked, cleanup, MarkIrpPending2,
         "STATUS_PENDING is returned for an IRP that was not marked pending";
     "marked_and_answered", MarkedAndAnswered, cleanup, MarkIrpPending,
-        "an IRP is marked pending and queued, and STATUS_SUCCESS is returned; the WDK's warning C28143 is about it";
+        "an IRP is marked pending and queued, and STATUS_SUCCESS is returned; warning C28143 of the WDK reports it";
     "other_status", OtherStatus, nothing_to_complete, CompleteRequestStatusCheck,
-        "STATUS_SUCCESS is returned whatever the IRP was completed with, as by xenserver/win-xenvif before its pull \
+        "STATUS_SUCCESS is returned for an IRP that was completed with an error, as in xenserver/win-xenvif before pull \
          request 7";
     "answered_pending", AnsweredPending, nothing_to_complete, PendedCompletedRequest,
         "STATUS_PENDING is returned for an IRP that was completed at once";
     "not_completed", NotCompleted, nothing_to_complete, IrpProcessingComplete,
-        "an error is returned, and the IRP not completed; in microsoft/Windows-driver-samples CdoOperations.c did, \
-         before pull request 41";
+        "an error is returned, and the IRP is not completed, as in CdoOperations.c before \
+         microsoft/Windows-driver-samples, pull request 41";
 };
 
 struct Correct;
@@ -65,13 +65,10 @@ struct CancelTestedFirst;
 
 impl Steps for CancelTestedFirst {
     fn arm(irp: Irp) -> bool {
-        if nt!(irp::is_cancel_requested(irp.0)) {
+        if irp.is_cancelled() {
             return true;
         }
-        nt!(irp::IoSetCancelRoutine(
-            irp.0,
-            Some(cancel::<OwnQueue<Self>>)
-        ));
+        irp.set_cancel_routine::<OwnQueue<Self>>();
         false
     }
 }
@@ -80,11 +77,8 @@ struct NotTakenBack;
 
 impl Steps for NotTakenBack {
     fn arm(irp: Irp) -> bool {
-        nt!(irp::IoSetCancelRoutine(
-            irp.0,
-            Some(cancel::<OwnQueue<Self>>)
-        ));
-        nt!(irp::is_cancel_requested(irp.0))
+        irp.set_cancel_routine::<OwnQueue<Self>>();
+        irp.is_cancelled()
     }
 }
 
@@ -106,7 +100,7 @@ struct TakenAnyway;
 
 impl Steps for TakenAnyway {
     fn disarm(irp: Irp) -> bool {
-        nt!(irp::IoSetCancelRoutine(irp.0, None));
+        irp.clear_cancel_routine();
         true
     }
 }
