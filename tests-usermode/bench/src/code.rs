@@ -5,13 +5,14 @@ use std::fmt::Write;
 use crate::{
     Report,
     image::{Count, Image},
+    ratio,
 };
 
 /// A wrapper, and the function in C of the same name.
 struct Wrapper {
     name: &'static str,
     what: &'static str,
-    /// What Rust does and C does not: how many instructions, and why. They are not part of the ratio.
+    /// The instructions for work that the function in C does not do, and the reason. They are not part of the ratio.
     more: &'static [(usize, &'static str)],
     /// How many instructions the function had when those were counted in its disassembly; they are counted again if it changes.
     counted_in: usize,
@@ -110,12 +111,12 @@ const PREAMBLE: &str = "# Instructions of each wrapper
 
 `cargo make bench-code` writes this page. Each row is one function of an image on `wdm`, and the function in C of the same
 purpose (`tests-usermode/bench/wrappers`). The image is built with `opt-level = 3`, so that the wrappers are inlined; `interlock.sys` is
-built for size, and calls some of them. All instructions that can be reached in the function are
-counted, but no calls of other functions of the image are followed: these end a request that cannot be queued, or go on after a
-race was lost. Two kinds of instructions are counted apart, and are not part of the ratio. *Checks* are compares, jumps and calls
-that stop the system if a list is corrupt: the WDK's inline functions have them, those of mingw-w64 do not. *More* is what the C
-function does not do; the list below the table has the reasons. They were counted in the disassembly, and the command fails if the
-function has another number of instructions since.
+built for size, and calls some of them. All reachable instructions of the function are
+counted. Calls of other functions of the image are not followed: these complete a request that cannot be queued, or continue after a
+lost race. Two kinds of instructions are counted separately, and are not part of the ratio. *Checks* are compares, jumps and calls
+that stop the system if a list is corrupt: the WDK's inline functions have them, those of mingw-w64 do not. *More* are instructions for
+work that the C function does not do; the list below the table has the reasons. They were counted in the disassembly, and the command
+fails if the number of instructions of the function has changed.
 
 | function | C | Rust | ratio | checks in C | checks in Rust | more in Rust |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -124,8 +125,7 @@ function has another number of instructions since.
 /// Compares two images.
 pub fn compare(rust: &[u8], c: &[u8]) -> Result<Report, String> {
     let (rust, c) = (Image::parse(rust)?, Image::parse(c)?);
-    let mut text = PREAMBLE.to_owned();
-    let mut exceeded = Vec::new();
+    let mut report = Report::new(PREAMBLE);
     for Wrapper {
         name,
         what,
@@ -137,32 +137,25 @@ pub fn compare(rust: &[u8], c: &[u8]) -> Result<Report, String> {
         let (in_rust, in_c): (Count, Count) = (count(&rust)?, count(&c)?);
         let more: usize = more.iter().map(|(count, _)| count).sum();
         if more != 0 && in_rust.instructions != *counted_in {
-            exceeded.push(format!(
+            report.exceeded.push(format!(
                 "{name}: {} instructions, not the {counted_in} in which {more} more than in C were counted; count them again",
                 in_rust.instructions
             ));
         }
         let of_rust = in_rust.instructions.saturating_sub(more);
-        let ratio = ratio(of_rust, in_c.instructions);
+        let ratio = ratio(of_rust as u64, in_c.instructions as u64);
         let _ = writeln!(
-            text,
+            report.text,
             "| {what} | {} | {of_rust} | {ratio:.2} | {} | {} | {more} |",
             in_c.instructions, in_c.checks, in_rust.checks
         );
-        if ratio > MOST {
-            exceeded.push(format!("{name}: {ratio:.2}, not {MOST:.2}"));
-        }
+        report.limit(name, ratio, MOST);
     }
-    text.push_str("\nMore in Rust:\n\n");
+    report.text.push_str("\nMore in Rust:\n\n");
     for Wrapper { what, more, .. } in WRAPPERS {
         for (count, why) in *more {
-            let _ = writeln!(text, "* {what}, {count}: {why}.");
+            let _ = writeln!(report.text, "* {what}, {count}: {why}.");
         }
     }
-    Ok(Report { text, exceeded })
-}
-
-#[expect(clippy::cast_precision_loss, reason = "the counts are small")]
-fn ratio(one: usize, other: usize) -> f64 {
-    one as f64 / other as f64
+    Ok(report)
 }

@@ -1,7 +1,7 @@
 //! `driver`: the sizes of two drivers' images, and the time that their requests take on the model kernel.
 //!
-//! Both images are loaded into this process, each into a kernel of its own, and measured in turns, so that what else the machine
-//! does concerns both.
+//! Both images are loaded into this process, each into its own kernel, and measured alternately, so that other work of the machine affects
+//! both.
 
 use std::{fmt::Write, path::Path, sync::Arc, thread, time::Duration};
 
@@ -13,7 +13,7 @@ use zerocopy::IntoBytes;
 use crate::{
     Report, image,
     parts::{self, Sizes},
-    read,
+    ratio, read,
 };
 
 /// How many rounds of each row are measured, one driver after the other. Half of the rounds start with either.
@@ -23,8 +23,8 @@ const REQUESTS: u32 = 1_000;
 /// The number of times that a thread looks for requests to complete before it fails, which takes minutes.
 const MOST_LOOKS: u32 = 100_000_000;
 
-/// What the limits allow, as Rust to C. The times are those of the driver and the model together, on a machine that may do
-/// other things.
+/// The limits, as ratios of Rust to C. The times are those of the driver and the model together, on a machine that may have
+/// other work.
 const MOST_TIME: f64 = 1.08;
 const MOST_TEXT: f64 = 1.96;
 /// As `MOST_TEXT`, without the parts that only the driver in Rust has.
@@ -57,8 +57,8 @@ const ROWS: &[Row] = &[
 const PREAMBLE: &str = "# Times and sizes of interlock.sys, beside its twin in C
 
 `cargo make bench-driver` writes this page. It loads `interlock.sys` and its twin in C (`tests-usermode/twin`) into one process,
-each into a model kernel of its own, and measures them in turns. Both drivers have the same requests, queues and messages. The times are processor times of all threads, and include those
-of the model, which checks what it is asked to do, so that they tell drivers apart less than a real kernel would. A ratio is the
+each into its own model kernel, and measures them alternately. Both drivers have the same requests, queues and messages. The times are processor times of all threads. They include those
+of the model, which checks each call, so the drivers differ less than on a real kernel. A ratio is the
 median over all rounds of Rust's time by C's in the same round; the spread is between its quartiles. A frame is what a function
 pushes and allocates; a chain is the sum of the frames of functions that call each other directly.
 
@@ -106,10 +106,7 @@ impl Loaded {
 
 /// Compares two drivers.
 pub fn compare(rust: &Path, c: &Path) -> Result<Report, String> {
-    let mut report = Report {
-        text: PREAMBLE.to_owned(),
-        exceeded: Vec::new(),
-    };
+    let mut report = Report::new(PREAMBLE);
     for (name, processors, measure) in ROWS {
         let drivers = [
             Loaded::load(rust, *processors)?,
@@ -155,17 +152,15 @@ fn pool_per_request(path: &Path) -> Result<[f64; 2], String> {
 }
 
 fn add_row(report: &mut Report, name: &str, [rust, c]: [Vec<f64>; 2]) {
-    let mut ratios: Vec<_> = rust.iter().zip(&c).map(|(rust, c)| rust / c).collect();
+    let ratios = rust.iter().zip(&c).map(|(rust, c)| rust / c).collect();
     let (of_rust, of_c) = (quartiles(rust)[1], quartiles(c)[1]);
-    let [low, ratio, high] = quartiles(std::mem::take(&mut ratios));
+    let [low, ratio, high] = quartiles(ratios);
     let _ = writeln!(
         report.text,
         "| {name} | {of_c:.0} ns | {of_rust:.0} ns | {ratio:.2} | {low:.2} to {high:.2} |"
     );
     if low > MOST_TIME {
-        report
-            .exceeded
-            .push(format!("{name}: {ratio:.2}, not {MOST_TIME:.2}"));
+        report.limit(name, ratio, MOST_TIME);
     }
 }
 
@@ -182,8 +177,7 @@ fn add_sizes(
 ) -> Result<(), String> {
     let (rust, c) = (image::Image::parse(rust)?, image::Image::parse(c)?);
     let (text, text_of_c) = (rust.text_size(), c.text_size());
-    #[expect(clippy::cast_precision_loss, reason = "the sizes are small")]
-    let ratio = text as f64 / text_of_c as f64;
+    let ratio = ratio(text, text_of_c);
     let (frame, frame_of_c) = (rust.largest_frame(), c.largest_frame());
     let frames = f64::from(frame) / f64::from(frame_of_c);
     let (chain, chain_of_c) = (rust.deepest_chain(), c.deepest_chain());
@@ -200,32 +194,17 @@ fn add_sizes(
 | pool for a pending request | {bytes_of_c:.0} bytes | {bytes:.0} bytes | {pools:.2} |
 | blocks of pool for a pending request | {blocks_of_c:.2} | {blocks:.2} | |"
     );
-    if ratio > MOST_TEXT {
-        report
-            .exceeded
-            .push(format!(".text: {ratio:.2}, not {MOST_TEXT:.2}"));
-    }
-    if chain > MOST_CHAIN {
-        let found = format!("deepest chain: {chain} bytes, not {MOST_CHAIN}");
-        report.exceeded.push(found);
-    }
-    if pools > MOST_POOL {
-        let found = format!("pool for a request: {pools:.2}, not {MOST_POOL:.2}");
-        report.exceeded.push(found);
-    }
-    if frame > MOST_FRAME {
-        report
-            .exceeded
-            .push(format!("largest frame: {frame} bytes, not {MOST_FRAME}"));
-    }
+    report.limit(".text", ratio, MOST_TEXT);
+    report.limit_bytes("deepest chain", chain, MOST_CHAIN);
+    report.limit("pool for a request", pools, MOST_POOL);
+    report.limit_bytes("largest frame", frame, MOST_FRAME);
     Ok(())
 }
 
 fn add_parts(report: &mut Report, rust: &Path, c: &Path) -> Result<(), String> {
     let scratch = rust.with_extension("addresses");
     let (rust, c) = (Sizes::of(rust, &scratch)?, Sizes::of(c, &scratch)?);
-    #[expect(clippy::cast_precision_loss, reason = "the sizes are small")]
-    let ratio = rust.comparable() as f64 / c.comparable() as f64;
+    let ratio = ratio(rust.comparable(), c.comparable());
     let _ = write!(
         report.text,
         "
@@ -237,10 +216,7 @@ inlined. Without the parts that only the driver in Rust has, which come first, t
 {}",
         parts::rows(&rust, &c)
     );
-    if ratio > MOST_COMPARABLE {
-        let found = format!("code that both drivers have: {ratio:.2}, not {MOST_COMPARABLE:.2}");
-        report.exceeded.push(found);
-    }
+    report.limit("code that both drivers have", ratio, MOST_COMPARABLE);
     Ok(())
 }
 
@@ -248,9 +224,7 @@ fn send(file: &File, tag: u32) -> Request {
     let pend = Pend {
         tag: tag.into(),
         queue: queue::FIFO,
-        key: 0,
-        service_ms: 0,
-        reserved: 0,
+        ..Pend::default()
     };
     file.device_control(ioctl::PEND, pend.as_bytes(), vec![0; size_of::<Pended>()])
 }

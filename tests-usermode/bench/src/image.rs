@@ -22,7 +22,7 @@ pub struct Image<'data> {
 /// The instructions of a function.
 #[derive(Clone, Copy, Default)]
 pub struct Count {
-    /// All, but for those of checks.
+    /// All instructions except those of checks.
     pub instructions: usize,
     /// Compares, jumps and calls that stop the system if something is corrupt.
     pub checks: usize,
@@ -54,7 +54,7 @@ impl<'data> Image<'data> {
         Ok(image)
     }
 
-    /// The entries of the exception directory: where a function starts and ends, and where its unwind information is.
+    /// Returns the entries of the exception directory: where a function starts and ends, and where its unwind information is.
     fn functions(&self) -> Vec<[u32; 3]> {
         let directory = self.file.data_directory(IMAGE_DIRECTORY_ENTRY_EXCEPTION);
         let bytes = directory.map_or(&[][..], |directory| {
@@ -73,7 +73,7 @@ impl<'data> Image<'data> {
             .collect()
     }
 
-    /// Up to `length` bytes at an address.
+    /// Returns up to `length` bytes at an address.
     fn at(&self, address: u64, length: usize) -> &'data [u8] {
         let found = self.file.sections().find_map(|section| {
             let offset = usize::try_from(address.checked_sub(section.address())?).ok()?;
@@ -83,14 +83,14 @@ impl<'data> Image<'data> {
         bytes.get(..length).unwrap_or(bytes)
     }
 
-    /// The size of the section `.text`.
+    /// Returns the size of the section `.text`.
     pub fn text_size(&self) -> u64 {
         self.file
             .section_by_name(".text")
             .map_or(0, |text| text.size())
     }
 
-    /// The addresses and the sizes of the instructions in `.text`.
+    /// Returns the addresses and the sizes of the instructions in `.text`.
     pub fn instructions(&self) -> Vec<(u64, u64)> {
         let Some(text) = self.file.section_by_name(".text") else {
             return Vec::new();
@@ -103,7 +103,7 @@ impl<'data> Image<'data> {
             .collect()
     }
 
-    /// The largest stack frame: what the prologue of a function pushes and allocates, with the return address.
+    /// Returns the largest stack frame: what the prologue of a function pushes and allocates, with the return address.
     pub fn largest_frame(&self) -> u32 {
         let frames = self.functions().into_iter();
         frames
@@ -112,8 +112,8 @@ impl<'data> Image<'data> {
             .unwrap_or(0)
     }
 
-    /// The largest sum of the frames of functions that call each other. What is called through a pointer, and the kernel's
-    /// routines, are not followed. A function that calls itself counts once.
+    /// Returns the largest sum of the frames of functions that call each other. Calls through a pointer and calls of the
+    /// kernel's routines are not followed. A function that calls itself counts once.
     pub fn deepest_chain(&self) -> u32 {
         let functions = self.functions();
         let frames: BTreeMap<u64, (u64, u32)> = functions
@@ -131,7 +131,7 @@ impl<'data> Image<'data> {
             .unwrap_or(0)
     }
 
-    /// The frame of a function with the deepest chain of those that it calls.
+    /// Returns the frame of a function with the deepest chain of those that it calls.
     fn depth(
         &self,
         start: u64,
@@ -141,11 +141,11 @@ impl<'data> Image<'data> {
         if let Some(depth) = depths.get(&start) {
             return *depth;
         }
-        // A function without unwind information has no frame but its return address, and calls none.
+        // The frame of a function without unwind information is its return address, and it calls no function.
         let Some((end, frame)) = frames.get(&start).copied() else {
             return 8;
         };
-        // What it is while its callees are counted, one of which may call it again.
+        // One of the callees may call this function again.
         depths.insert(start, 0);
         let mut deepest = frame;
         for instruction in self.decode(start) {
@@ -162,7 +162,7 @@ impl<'data> Image<'data> {
                 continue;
             }
             let callee = self.depth(target, frames, depths);
-            // A function that ends with a jump has given up its frame.
+            // A function that ends with a jump has released its frame.
             let is_call = instruction.flow_control() == FlowControl::Call;
             deepest = deepest.max(if is_call { frame + callee } else { callee });
         }
@@ -275,7 +275,7 @@ impl<'data> Image<'data> {
         })
     }
 
-    /// The instructions at an address, if they end with one that stops the system: `ud2` or `int`.
+    /// Returns the instructions at an address, if they end with one that stops the system: `ud2` or `int`.
     fn stop(&self, address: u64) -> Option<Vec<u64>> {
         let mut addresses = Vec::new();
         for instruction in self.decode(address) {

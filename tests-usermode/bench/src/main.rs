@@ -12,7 +12,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 /// Compares interlock.sys with its twin in C.
 #[derive(Parser)]
@@ -25,31 +25,56 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Compare the instructions of each wrapper; exit with 1 if there are more than the limits allow
-    Code {
-        /// The image with the wrappers of wdm
-        rust: PathBuf,
-        /// The image with the functions in C
-        c: PathBuf,
-        /// The page to write
-        #[arg(long)]
-        page: PathBuf,
-    },
+    Code(Files),
     /// Compare the sizes of two drivers, and the time of their requests; exit with 1 if they exceed the limits
-    Driver {
-        /// The driver in Rust
-        rust: PathBuf,
-        /// The driver in C
-        c: PathBuf,
-        /// The page to write
-        #[arg(long)]
-        page: PathBuf,
-    },
+    Driver(Files),
 }
 
-/// A table as Markdown, and what exceeds its limit.
+#[derive(Args)]
+struct Files {
+    /// The image with the wrappers of wdm, or the driver in Rust
+    rust: PathBuf,
+    /// The image with the functions in C, or the driver in C
+    c: PathBuf,
+    /// The page to write
+    #[arg(long)]
+    page: PathBuf,
+}
+
+/// A page with tables in Markdown, and the numbers that exceed their limits.
 struct Report {
     text: String,
     exceeded: Vec<String>,
+}
+
+impl Report {
+    fn new(preamble: &str) -> Self {
+        Self {
+            text: preamble.into(),
+            exceeded: Vec::new(),
+        }
+    }
+
+    /// Records a ratio if it exceeds its limit.
+    fn limit(&mut self, what: &str, ratio: f64, most: f64) {
+        if ratio > most {
+            self.exceeded
+                .push(format!("{what}: {ratio:.2}, not {most:.2}"));
+        }
+    }
+
+    /// Records a number of bytes if it exceeds its limit.
+    fn limit_bytes(&mut self, what: &str, bytes: u32, most: u32) {
+        if bytes > most {
+            self.exceeded
+                .push(format!("{what}: {bytes} bytes, not {most}"));
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the numbers are small")]
+fn ratio(one: u64, other: u64) -> f64 {
+    one as f64 / other as f64
 }
 
 fn main() -> ExitCode {
@@ -68,8 +93,8 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> Result<Vec<String>, String> {
     let (report, page) = match command {
-        Command::Code { rust, c, page } => (code::compare(&read(rust)?, &read(c)?)?, page),
-        Command::Driver { rust, c, page } => (driver::compare(rust, c)?, page),
+        Command::Code(Files { rust, c, page }) => (code::compare(&read(rust)?, &read(c)?)?, page),
+        Command::Driver(Files { rust, c, page }) => (driver::compare(rust, c)?, page),
     };
     print!("{}", report.text);
     fs::write(page, report.text).map_err(|error| about(page, &error))?;

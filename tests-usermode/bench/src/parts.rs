@@ -1,4 +1,4 @@
-//! What the code of a driver is for: each instruction belongs to the first part that names one of its functions or source files.
+//! The parts of a driver's code: each instruction belongs to the first part that names one of its functions or source files.
 
 use std::{
     fmt::Write as _,
@@ -109,7 +109,7 @@ const ONLY_IN_RUST: usize = 4;
 pub struct Sizes([u64; PARTS.len()]);
 
 impl Sizes {
-    /// Asks LLVM's symbolizer for the functions and files of each instruction: its own, and those into which it is inlined.
+    /// Gets the functions and files of each instruction from LLVM's symbolizer: its own, and those into which it is inlined.
     pub fn of(path: &Path, scratch: &Path) -> Result<Self, String> {
         const SYMBOLIZER: &str = "llvm-symbolizer-19";
         let bytes = read(path)?;
@@ -125,7 +125,7 @@ impl Sizes {
             .stdin(Stdio::from(addresses))
             .output()
             .map_err(|error| format!("{SYMBOLIZER}: {error}"))?;
-        // A paragraph for each address: the lines are names and places in turn.
+        // The output has a paragraph for each address, with alternating lines of names and places.
         let output = String::from_utf8_lossy(&output.stdout).replace('\\', "/");
         let mut paragraphs = output.split("\n\n");
         let mut sizes = [0; PARTS.len()];
@@ -141,7 +141,7 @@ impl Sizes {
         Ok(Self(sizes))
     }
 
-    /// The bytes of the parts that both drivers have.
+    /// Returns the bytes of the parts that both drivers have.
     pub fn comparable(&self) -> u64 {
         self.0[ONLY_IN_RUST..].iter().sum()
     }
