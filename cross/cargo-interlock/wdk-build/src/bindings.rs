@@ -82,10 +82,8 @@ impl BuilderExt for Builder {
             "--target={}-pc-{target}",
             config.architecture().clang_name()
         );
-        let msrv = RustTarget::stable(91, 0).map_err(|error| ConfigError::Tool {
-            tool: "bindgen".into(),
-            reason: error.to_string(),
-        })?;
+        let msrv = RustTarget::stable(91, 0)
+            .map_err(|error| ConfigError::new(format!("bindgen: {error}")))?;
 
         let builder = Builder::default()
             .use_core()

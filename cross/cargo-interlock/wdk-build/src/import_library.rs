@@ -30,5 +30,5 @@ pub(crate) fn make(
         Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
         Err(error) => format!("{error}; it comes with the package llvm-19"),
     };
-    Err(ConfigError::Tool { tool, reason })
+    Err(ConfigError::new(format!("{tool}: {reason}")))
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{ConfigError, CpuArchitecture, IoError};
+use crate::{ConfigError, CpuArchitecture};
 
 /// The headers that mingw-w64 lacks, and the definitions of the import libraries.
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
@@ -122,29 +122,31 @@ fn latest_version(folder: &Path) -> Result<PathBuf, ConfigError> {
         .into_iter()
         .filter(|path| version(path).is_some_and(|parts| parts.first() == Some(&10)))
         .max_by_key(version)
-        .ok_or_else(|| ConfigError::DirectoryNotFound {
-            directory: folder.join("10.*"),
-            provider: "the WDK that WDKContentRoot names",
-        })
+        .ok_or_else(|| not_found(&folder.join("10.*"), "the WDK that WDKContentRoot names"))
 }
 
 fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
-    let entries = fs::read_dir(folder).map_err(|error| IoError::with_path(folder, error))?;
+    let entries = fs::read_dir(folder).map_err(|error| ConfigError::with_path(folder, error))?;
     Ok(entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.is_dir())
         .collect())
 }
 
-fn existing(directory: PathBuf, provider: &'static str) -> Result<PathBuf, ConfigError> {
+fn existing(directory: PathBuf, provider: &str) -> Result<PathBuf, ConfigError> {
     if directory.is_dir() {
         Ok(directory)
     } else {
-        Err(ConfigError::DirectoryNotFound {
-            directory,
-            provider,
-        })
+        Err(not_found(&directory, provider))
     }
+}
+
+/// Returns the error for a folder of headers or libraries that a package contains.
+fn not_found(folder: &Path, provider: &str) -> ConfigError {
+    let folder = folder.display();
+    ConfigError::new(format!(
+        "the folder {folder} does not exist: install {provider}, which contains it"
+    ))
 }
 
 #[cfg(test)]

@@ -91,8 +91,10 @@ impl CpuArchitecture {
         match env::var("CARGO_CFG_TARGET_ARCH").as_deref() {
             Ok("x86_64") => Ok(Self::Amd64),
             Ok("aarch64") => Ok(Self::Arm64),
-            Ok(other) => Err(ConfigError::Architecture(other.into())),
-            Err(_) => Err(ConfigError::Architecture("an unknown target".into())),
+            other => Err(ConfigError::new(format!(
+                "cannot build a driver for {}: only x86_64 and aarch64 are supported on hosts other than Windows",
+                other.unwrap_or("an unknown target")
+            ))),
         }
     }
 
@@ -176,7 +178,12 @@ impl Config {
             ApiSubset::Base => self.kit.base_headers(),
             // A WDM driver does not use the framework's headers.
             ApiSubset::Wdf => &[],
-            other => return Err(ConfigError::ApiSubset(other)),
+            other => {
+                return Err(ConfigError::new(format!(
+                    "the headers for {other:?} are only in the WDK: leave out that feature of wdk-sys, or build on \
+                     Windows"
+                )));
+            }
         };
         Ok(headers.iter().map(|header| (*header).to_owned()))
     }

@@ -2,7 +2,7 @@
 
 use std::{env, fs, path::Path};
 
-use crate::{Config, ConfigError, IoError};
+use crate::{Config, ConfigError};
 
 /// The linker's arguments for a WDM driver, as in the WDK's build rules. lld-link has no `/KERNEL`, so `cargo interlock` sets the flags of
 /// the sections after the link.
@@ -47,7 +47,10 @@ pub(crate) fn configure_driver(config: &Config) -> Result<(), ConfigError> {
         .split(',')
         .any(|feature| feature == "crt-static")
     {
-        return Err(ConfigError::StaticCrtNotEnabled);
+        return Err(ConfigError::new(
+            "the target feature crt-static is off; build with `cargo interlock build`, or add \
+             `-C target-feature=+crt-static` to the target's rustflags",
+        ));
     }
     let out_dir = variable("OUT_DIR");
     let libraries = config
@@ -66,9 +69,11 @@ fn check_driver_model() -> Result<(), ConfigError> {
     let manifest = Path::new(&variable("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     println!("cargo::rerun-if-changed={}", manifest.display());
     let text =
-        fs::read_to_string(&manifest).map_err(|error| IoError::with_path(&manifest, error))?;
+        fs::read_to_string(&manifest).map_err(|error| ConfigError::with_path(&manifest, error))?;
     match driver_model(&text) {
-        Some(model) if model != "WDM" => Err(ConfigError::DriverModel(model.into())),
+        Some(model) if model != "WDM" => Err(ConfigError::new(format!(
+            "the driver's model is {model}: only WDM drivers can be built on hosts other than Windows"
+        ))),
         _ => Ok(()),
     }
 }
