@@ -2,14 +2,13 @@
 
 use std::{
     ffi::OsString,
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use crate::{
     about, arch::Arch, build_folder, check, cross, debian, driver::Driver, finish, functions,
-    image::Image, inf_rules, read, report, run, stamp, text_of, write,
+    image::Image, inf_rules, make_folders, read, report, run, stamp, text_of, write,
 };
 
 /// Runs a Cargo command, such as `build`, for the driver, and returns the output folder.
@@ -44,11 +43,11 @@ pub fn build(driver: &Driver, arch: Arch, options: &[String]) -> Result<(), Stri
     let released = cargo(driver, arch, "build", &options)?;
     let released = released.join(arch.triple()).join("release");
     let folder = driver.workspace.built(arch);
-    fs::create_dir_all(&folder).map_err(|error| about(&folder, &error.to_string()))?;
+    make_folders(&folder)?;
     let linked = |extension: &str| released.join(format!("{}.{extension}", driver.library));
 
     let dll = linked("dll");
-    let image = finish::finish(&read(&dll)?).map_err(|error| about(&dll, &error))?;
+    let image = finish::finish(&read(&dll)?).map_err(|error| about(&dll, error))?;
     let imports = check::imports(&Image::parse(&image)?, arch);
     imports.map_err(|error| format!("{}.sys cannot be loaded: {error}", driver.name))?;
     let sys = driver.built(arch, "sys");
@@ -72,7 +71,7 @@ fn stamped_inf(driver: &Driver, arch: Arch) -> Result<Option<String>, String> {
         date: stamp::date()?,
     };
     let inf = stamp.apply(&text_of(template)?);
-    inf.map(Some).map_err(|error| about(template, &error))
+    inf.map(Some).map_err(|error| about(template, error))
 }
 
 /// Returns an error if an option would make Cargo write the driver to a folder in which `build` does not look for it.
@@ -138,7 +137,7 @@ pub fn check(driver: &Driver, arch: Arch) -> Result<bool, String> {
 
 pub fn check_image(driver: &Driver, arch: Arch, file: &Path) -> Result<bool, String> {
     let data = read(file)?;
-    let image = Image::parse(&data).map_err(|error| about(file, &error))?;
+    let image = Image::parse(&data).map_err(|error| about(file, error))?;
     let pdb = format!("{}.pdb", driver.name);
     Ok(report(&check::all(
         &image,
@@ -149,13 +148,13 @@ pub fn check_image(driver: &Driver, arch: Arch, file: &Path) -> Result<bool, Str
 }
 
 pub fn check_inf(arch: Arch, file: &Path) -> Result<bool, String> {
-    let checks = inf_rules::all(&text_of(file)?, arch).map_err(|error| about(file, &error))?;
+    let checks = inf_rules::all(&text_of(file)?, arch).map_err(|error| about(file, error))?;
     Ok(report(&checks))
 }
 
 /// Checks that no function can panic, by the names of the functions in the PDB.
 fn check_for_panics(pdb: &Path) -> Result<bool, String> {
-    let functions = functions::names(&read(pdb)?).map_err(|error| about(pdb, &error))?;
+    let functions = functions::names(&read(pdb)?).map_err(|error| about(pdb, error))?;
     let outcome = if functions.is_empty() {
         Err(format!("{} names no functions", pdb.display()))
     } else {

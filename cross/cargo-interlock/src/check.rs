@@ -67,6 +67,13 @@ fn headers(image: &Image) -> Vec<Finding> {
     let flags = header.dll_characteristics.get(LE);
     let flag = |flag, name: &str| expect(flags.contains(flag), name, &format!("no {name}"));
     let (stored, right) = (header.check_sum.get(LE), image.checksum());
+    let checksum = expect(
+        stored == right,
+        &format!("{right:#x}"),
+        &format!("{stored:#x}, not {right:#x}"),
+    );
+    let is_native = subsystem == IMAGE_SUBSYSTEM_NATIVE;
+    let subsystem = expect(is_native, "native", &subsystem.0.to_string());
     let (align, file_align) = (
         header.section_alignment.get(LE),
         header.file_alignment.get(LE),
@@ -83,24 +90,14 @@ fn headers(image: &Image) -> Vec<Finding> {
         "Windows {}.{}, subsystem {}.{}",
         windows.0, windows.1, subsystem_version.0, subsystem_version.1
     );
+    let are_right = windows == WINDOWS && subsystem_version == WINDOWS;
+    let versions = expect(are_right, &versions, &versions);
     let alignment = format!("sections on {align:#x}, in the file on {file_align:#x}");
+    let is_right = align == 0x1000 && file_align >= 0x200;
+    let alignment = expect(is_right, &alignment, &alignment);
     vec![
-        (
-            "subsystem",
-            expect(
-                subsystem == IMAGE_SUBSYSTEM_NATIVE,
-                "native",
-                &subsystem.0.to_string(),
-            ),
-        ),
-        (
-            "versions",
-            expect(
-                windows == WINDOWS && subsystem_version == WINDOWS,
-                &versions,
-                &versions,
-            ),
-        ),
+        ("subsystem", subsystem),
+        ("versions", versions),
         (
             "no execution of data",
             flag(IMAGE_DLLCHARACTERISTICS_NX_COMPAT, "NX_COMPAT"),
@@ -117,22 +114,8 @@ fn headers(image: &Image) -> Vec<Finding> {
             "signature required",
             flag(IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY, "FORCE_INTEGRITY"),
         ),
-        (
-            "checksum",
-            expect(
-                stored == right,
-                &format!("{right:#x}"),
-                &format!("{stored:#x}, not {right:#x}"),
-            ),
-        ),
-        (
-            "alignment",
-            expect(
-                align == 0x1000 && file_align >= 0x200,
-                &alignment,
-                &alignment,
-            ),
-        ),
+        ("checksum", checksum),
+        ("alignment", alignment),
     ]
 }
 

@@ -17,13 +17,13 @@ use crate::{
     about,
     arch::Arch,
     driver::{Driver, Workspace},
-    quoted, run, stand_in, text_of,
+    make_folders, quoted, run, stand_in, text_of,
 };
 
 /// The configuration of Cargo for Windows targets.
 const CONFIGURATION: &str = include_str!("../cross.toml");
 
-/// The target folder of these builds.
+/// Returns the target folder of these builds.
 pub fn target(workspace: &Workspace) -> PathBuf {
     workspace.target.join("cross")
 }
@@ -101,10 +101,10 @@ fn mirror(workspace: &Workspace, target: &Path) -> Result<PathBuf, String> {
 
 /// Makes links at `at` to everything in a folder of the workspace, except to the target folder and to what the mirror has copies of.
 fn link_contents(workspace: &Workspace, folder: &Path, at: &Path) -> Result<(), String> {
-    fs::create_dir_all(at).map_err(|error| about(at, &error.to_string()))?;
+    make_folders(at)?;
     let skipped =
         ["Cargo.toml", "Cargo.lock", ".git", ".cargo"].map(|name| workspace.root.join(name));
-    let entries = fs::read_dir(folder).map_err(|error| about(folder, &error.to_string()))?;
+    let entries = fs::read_dir(folder).map_err(|error| about(folder, error))?;
     for entry in entries.filter_map(Result::ok) {
         let (path, at) = (entry.path(), at.join(entry.file_name()));
         if skipped.contains(&path) || path == workspace.target {
@@ -159,7 +159,7 @@ fn link(to: &Path, at: &Path) -> Result<(), String> {
         }
         symlink(to, at)
     };
-    make().map_err(|error| about(at, &error.to_string()))
+    make().map_err(|error| about(at, error))
 }
 
 #[cfg(unix)]

@@ -75,7 +75,7 @@ pub fn require(packages: &[(&str, &str)]) -> Result<(), String> {
 
 /// Lists the packages and the `further` ones, installs missing ones if `install` is set, and returns whether all are installed.
 pub fn doctor(install: bool, further: &[String]) -> Result<bool, String> {
-    let further = further.iter().map(|name| (&**name, "asked for"));
+    let further = further.iter().map(|name| (&**name, "requested"));
     let packages: Vec<_> = [BUILD, PACKAGE, WINE]
         .concat()
         .into_iter()

@@ -125,12 +125,20 @@ impl Inf {
         self.sections.iter().find(|section| section.is(name))
     }
 
+    /// Returns the lines of all sections.
+    pub fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.sections.iter().flat_map(|section| &section.lines)
+    }
+
+    /// Returns the lines of a section, which may not exist.
+    pub fn lines_in(&self, name: &str) -> &[Line] {
+        self.section(name).map_or(&[], |section| &section.lines)
+    }
+
     /// Returns the models sections that `[Manufacturer]` names, each as its name without the decoration, and the decoration.
     pub fn models(&self) -> Vec<(String, Option<String>)> {
-        let manufacturers = self.section("Manufacturer");
-        let lines = manufacturers.map_or(&[][..], |section| &section.lines);
         let mut models = Vec::new();
-        for line in lines {
+        for line in self.lines_in("Manufacturer") {
             let name = line.field(0).to_owned();
             let decorations = line.fields.get(1..).unwrap_or_default();
             if decorations.is_empty() {
@@ -298,18 +306,14 @@ Maker = \"The maker\"
     fn strings_are_replaced_everywhere() {
         let text = "[Strings]\nA = \"1, %B%\"\nB = b\n[One]\n%B% = x,%A%\n[Two]\n%B%,%C%\n";
         let inf = Inf::parse(text).unwrap();
-        let lines: Vec<_> = inf
-            .sections
-            .iter()
-            .flat_map(|section| &section.lines)
-            .map(|line| (line.key.as_deref(), line.fields.join("|")))
-            .collect();
+        let line = |line: &'_ Line| (line.key.clone(), line.fields.join("|"));
+        let lines: Vec<_> = inf.lines().map(line).collect();
         assert_eq!(
             lines,
             [
-                (Some("A"), "1, %B%".into()),
-                (Some("B"), "b".into()),
-                (Some("b"), "x|1, %B%".into()),
+                (Some("A".into()), "1, %B%".into()),
+                (Some("B".into()), "b".into()),
+                (Some("b".into()), "x|1, %B%".into()),
                 (None, "b|%C%".into()),
             ]
         );

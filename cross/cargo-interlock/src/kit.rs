@@ -113,7 +113,7 @@ impl Kit {
         let mut programs = folders.map(|folder| folder.join(name));
         let program = programs.find(|program| program.is_file());
         let program = program.ok_or_else(|| self.missing(tool))?;
-        path::absolute(&program).map_err(|error| crate::about(&program, &error.to_string()))
+        path::absolute(&program).map_err(|error| crate::about(&program, error))
     }
 
     /// Returns the error for a program that was not found: where it should be, and what installs it.
@@ -162,7 +162,7 @@ fn latest_version(lib: &Path) -> Result<PathBuf, String> {
         let parts = name.to_str()?.split('.');
         parts.map(|part| part.parse().ok()).collect()
     };
-    let entries = fs::read_dir(lib).map_err(|error| crate::about(lib, &error.to_string()))?;
+    let entries = fs::read_dir(lib).map_err(|error| crate::about(lib, error))?;
     entries
         .filter_map(|entry| Some(PathBuf::from(entry.ok()?.file_name())))
         .filter(|name| numbers(name).is_some_and(|parts| parts.first() == Some(&10)))

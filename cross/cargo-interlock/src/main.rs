@@ -4,6 +4,14 @@
 
 #![forbid(unsafe_code)]
 
+/// Files of this package, each as its name elsewhere and its content: the folder, then the names and the names in the folder.
+macro_rules! files {
+    ($folder:literal: $($to:literal = $from:literal),* $(,)?) => {
+        &[$(($to, include_str!(concat!("../", $folder, "/", $from)))),*]
+    };
+    ($folder:literal: $($name:literal),* $(,)?) => { files!($folder: $($name = $name),*) };
+}
+
 mod arch;
 mod build_folder;
 mod building;
@@ -35,6 +43,7 @@ mod wdk_package;
 mod wine;
 
 use std::{
+    fmt::Display,
     fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
@@ -273,7 +282,7 @@ fn perform(task: Task) -> Result<bool, String> {
 }
 
 fn check_natvis(pdb: &Path, files: &[PathBuf], lock_debug: bool) -> Result<bool, String> {
-    let parsed = natvis::Pdb::parse(&read(pdb)?).map_err(|error| about(pdb, &error))?;
+    let parsed = natvis::Pdb::parse(&read(pdb)?).map_err(|error| about(pdb, error))?;
     let mut all_hold = true;
     for file in files {
         let name = file.display();
@@ -313,7 +322,7 @@ fn report(checks: &[Check]) -> bool {
     checks.iter().all(|check| check.outcome.is_ok())
 }
 
-fn about(path: &Path, error: &str) -> String {
+fn about(path: &Path, error: impl Display) -> String {
     format!("{}: {error}", path.display())
 }
 
@@ -323,7 +332,7 @@ fn quoted(text: &str) -> String {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| about(path, &error.to_string()))
+    fs::read(path).map_err(|error| about(path, error))
 }
 
 fn text_of(path: &Path) -> Result<String, String> {
@@ -331,5 +340,9 @@ fn text_of(path: &Path) -> Result<String, String> {
 }
 
 fn write(path: &Path, data: &[u8]) -> Result<(), String> {
-    fs::write(path, data).map_err(|error| about(path, &error.to_string()))
+    fs::write(path, data).map_err(|error| about(path, error))
+}
+
+fn make_folders(path: &Path) -> Result<(), String> {
+    fs::create_dir_all(path).map_err(|error| about(path, error))
 }

@@ -9,7 +9,7 @@ use std::{
 
 use clap::ValueEnum;
 
-use crate::{about, quoted, write};
+use crate::{about, make_folders, quoted, write};
 
 /// The kinds of driver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -23,14 +23,8 @@ pub enum Kind {
     Control,
 }
 
-macro_rules! files {
-    ($folder:literal: $($to:literal = $from:literal),* $(,)?) => {
-        &[$(($to, include_str!(concat!("../templates/", $folder, "/", $from)))),*]
-    };
-}
-
 /// The files of every workspace.
-const WORKSPACE: &[(&str, &str)] = files! { "workspace":
+const WORKSPACE: &[(&str, &str)] = files! { "templates/workspace":
     ".cargo/config.toml" = "cargo-config.toml",
     ".gitignore" = "gitignore",
     "Cargo.toml" = "workspace.toml",
@@ -40,21 +34,21 @@ const WORKSPACE: &[(&str, &str)] = files! { "workspace":
     "logic/Cargo.toml" = "logic.toml",
 };
 
-const FUNCTION: &[(&str, &str)] = files! { "function":
+const FUNCTION: &[(&str, &str)] = files! { "templates/function":
     "README.md" = "README.md",
     "driver/{{name}}.inx" = "driver.inx",
     "logic/src/lib.rs" = "lib.rs",
     "logic/tests/model.rs" = "model.rs",
 };
 
-const FILTER: &[(&str, &str)] = files! { "filter":
+const FILTER: &[(&str, &str)] = files! { "templates/filter":
     "README.md" = "README.md",
     "driver/{{name}}.inx" = "driver.inx",
     "logic/src/lib.rs" = "lib.rs",
     "logic/tests/model.rs" = "model.rs",
 };
 
-const CONTROL: &[(&str, &str)] = files! { "control":
+const CONTROL: &[(&str, &str)] = files! { "templates/control":
     "README.md" = "README.md",
     "logic/src/lib.rs" = "lib.rs",
     "logic/tests/model.rs" = "model.rs",
@@ -128,7 +122,7 @@ fn make_folder(folder: &Path, kind: Kind, replacements: &[(&str, String)]) -> Re
         ErrorKind::AlreadyExists => {
             about(folder, "exists already; remove it, or choose another name")
         }
-        _ => about(folder, &error.to_string()),
+        _ => about(folder, error),
     })?;
     let written = write_files(folder, kind, replacements);
     if written.is_err() {
@@ -155,7 +149,7 @@ fn write_files(folder: &Path, kind: Kind, replacements: &[(&str, String)]) -> Re
         let [path, text] = [path, template].map(|text| fill(text, replacements));
         let path = folder.join(path);
         let parent = path.parent().unwrap_or(folder);
-        fs::create_dir_all(parent).map_err(|error| about(parent, &error.to_string()))?;
+        make_folders(parent)?;
         write(&path, text.as_bytes())?;
     }
     Ok(())
@@ -233,11 +227,8 @@ fn source(interlock: Option<&str>) -> Result<Source, String> {
 
 /// Returns the source of a program that was built in this folder.
 fn own_source(built_in: &Path) -> Result<Source, String> {
-    if let Some(root) = built_in
-        .ancestors()
-        .nth(2)
-        .filter(|root| is_repository(root))
-    {
+    let root = built_in.ancestors().nth(2);
+    if let Some(root) = root.filter(|root| is_repository(root)) {
         return Ok(Source::Folder(root.into()));
     }
     // Cargo unpacks a published package into a folder of this name.

@@ -20,8 +20,7 @@ pub struct Package {
 impl Package {
     /// Reads the package with this INF.
     pub fn open(inf_path: &Path) -> Result<Self, String> {
-        let inf =
-            Inf::parse(&text_of(inf_path)?).map_err(|error| crate::about(inf_path, &error))?;
+        let inf = Inf::parse(&text_of(inf_path)?).map_err(|error| crate::about(inf_path, error))?;
         let inf_name = inf_path.file_name().unwrap_or_default();
         Ok(Self {
             inf,
@@ -51,7 +50,7 @@ impl Package {
                 format!("{error}; the INF names it in [SourceDisksFiles], so pass it with --add")
             })?;
             let file = File::new(&name.to_ascii_lowercase(), &data);
-            file.map_err(|error| crate::about(&path, &error))
+            file.map_err(|error| crate::about(&path, error))
         };
         names.map(file).collect()
     }
@@ -93,7 +92,7 @@ impl Package {
     pub fn check_catalog(&self) -> Result<Vec<Check>, String> {
         let path = self.catalog_path()?;
         let hashes = catalog::hashes(&read(&path)?)
-            .map_err(|error| crate::about(&path, &format!("is not a catalog: {error}")))?;
+            .map_err(|error| crate::about(&path, format!("is not a catalog: {error}")))?;
         let check = |file: File| Check {
             outcome: if hashes.iter().any(|hash| hash == file.hash()) {
                 Ok(file.name)

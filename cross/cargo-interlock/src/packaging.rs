@@ -60,7 +60,7 @@ fn complete(driver: &Driver, folder: &Path) -> Result<bool, String> {
     }
     let scratch = driver.workspace.target.join("interlock/changed");
     right &= report(&certificate.check(&sys, catalog.as_deref(), &scratch)?);
-    fs::remove_dir_all(&scratch).map_err(|error| about(&scratch, &error.to_string()))?;
+    fs::remove_dir_all(&scratch).map_err(|error| about(&scratch, error))?;
     Ok(right)
 }
 
@@ -83,7 +83,7 @@ pub fn fill(folder: &Path, files: &[PathBuf]) -> Result<(), String> {
             return Err(about(file, "the package has another file of this name"));
         }
     }
-    let wrong = |error: std::io::Error| about(folder, &error.to_string());
+    let wrong = |error: std::io::Error| about(folder, error);
     if folder.exists() {
         if !is_package(folder).map_err(wrong)? {
             return Err(about(
@@ -120,15 +120,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-
-    fn names(folder: &Path) -> Vec<String> {
-        let entries = fs::read_dir(folder).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
+    use crate::sample::names_in;
 
     #[test]
     fn only_a_package_is_replaced() {
@@ -139,7 +131,7 @@ mod tests {
         fill(&folder, std::slice::from_ref(&sys)).unwrap();
         fs::write(folder.join("old.sys"), "old").unwrap();
         fill(&folder, std::slice::from_ref(&sys)).unwrap();
-        assert_eq!(names(&folder), ["gate.sys"]);
+        assert_eq!(names_in(&folder), ["gate.sys"]);
 
         // The folder of the workspace, or one with the user's files.
         let others = [folder.join("notes"), folder.join("notes/today.txt")];
@@ -149,7 +141,7 @@ mod tests {
             let error = fill(other, std::slice::from_ref(&sys)).unwrap_err();
             assert!(error.contains("--out"), "{error}");
         }
-        assert_eq!(names(&folder), ["gate.sys", "notes"]);
+        assert_eq!(names_in(&folder), ["gate.sys", "notes"]);
         assert_eq!(fs::read_to_string(&others[1]).unwrap(), "mine");
     }
 
@@ -165,7 +157,7 @@ mod tests {
         }
         for wrong in [folder.join("none.txt"), folder.join("gate.sys")] {
             assert!(fill(&folder, &[sys.clone(), wrong]).is_err());
-            assert_eq!(names(&folder), ["gate.sys", "notes.txt"]);
+            assert_eq!(names_in(&folder), ["gate.sys", "notes.txt"]);
         }
         fill(&folder, &[sys, notes.clone()]).unwrap();
         assert_eq!(fs::read_to_string(notes).unwrap(), "old");

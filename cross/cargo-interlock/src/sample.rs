@@ -1,9 +1,13 @@
 //! A small, valid driver image, for tests that change one part of it.
 
+use std::{fs, path::Path};
+
 use object::{
     pe::{self, DllFlags, FileFlags, SectionFlags},
     write::pe::{NtHeaders, Writer},
 };
+
+use crate::image::{Image, Section};
 
 /// The properties of the image. A test changes one at a time.
 pub struct Sample {
@@ -57,6 +61,16 @@ impl Default for Sample {
     }
 }
 
+/// Returns the names of the files in a folder, sorted.
+pub fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
 /// Returns the valid image.
 pub fn image() -> Vec<u8> {
     Sample::default().finished()
@@ -66,10 +80,8 @@ impl Sample {
     /// Returns the image with its checksum.
     pub fn finished(&self) -> Vec<u8> {
         let mut image = self.build();
-        let (offset, checksum) = {
-            let parsed = crate::image::Image::parse(&image).unwrap();
-            (parsed.checksum_offset(), parsed.checksum())
-        };
+        let parsed = Image::parse(&image).unwrap();
+        let (offset, checksum) = (parsed.checksum_offset(), parsed.checksum());
         image[offset..offset + 4].copy_from_slice(&checksum.to_le_bytes());
         image
     }
@@ -86,23 +98,12 @@ impl Sample {
             .iter()
             .map(|&(name, flags)| writer.reserve_section(name, SectionFlags(flags), 0x200, 0x200))
             .collect();
-        let constants = self.constants(ranges[1].virtual_address, ranges[1].file_offset);
-        writer.set_data_directory(
-            pe::IMAGE_DIRECTORY_ENTRY_IMPORT,
-            ranges[1].virtual_address,
-            40,
-        );
-        writer.set_data_directory(
-            pe::IMAGE_DIRECTORY_ENTRY_DEBUG,
-            ranges[1].virtual_address + DEBUG_AT,
-            28,
-        );
+        let address = ranges[1].virtual_address;
+        let constants = self.constants(address, ranges[1].file_offset);
+        writer.set_data_directory(pe::IMAGE_DIRECTORY_ENTRY_IMPORT, address, 40);
+        writer.set_data_directory(pe::IMAGE_DIRECTORY_ENTRY_DEBUG, address + DEBUG_AT, 28);
         if self.exports {
-            writer.set_data_directory(
-                pe::IMAGE_DIRECTORY_ENTRY_EXPORT,
-                ranges[1].virtual_address + EXPORTS_AT,
-                40,
-            );
+            writer.set_data_directory(pe::IMAGE_DIRECTORY_ENTRY_EXPORT, address + EXPORTS_AT, 40);
         }
         if self.relocations {
             writer.add_reloc(ranges[0].virtual_address, pe::IMAGE_REL_BASED_DIR64);
@@ -196,14 +197,12 @@ impl Sample {
     }
 
     fn patch_reloc_flags(&self, image: &mut [u8]) {
-        let offset = crate::image::Image::parse(image)
-            .unwrap()
-            .sections()
-            .into_iter()
-            .find(|section| section.name == ".reloc")
-            .map(|section| section.flags_offset);
-        if let Some(offset) = offset {
-            image[offset..offset + 4].copy_from_slice(&self.reloc_flags.to_le_bytes());
+        let mut sections = Image::parse(image).unwrap().sections().into_iter();
+        if let Some(Section {
+            flags_offset: at, ..
+        }) = sections.find(|section| section.name == ".reloc")
+        {
+            image[at..at + 4].copy_from_slice(&self.reloc_flags.to_le_bytes());
         }
     }
 }

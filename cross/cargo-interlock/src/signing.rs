@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use crate::{about, check::Check};
+use crate::{about, check::Check, make_folders, read, write};
 
 /// A self-signed certificate for signing code, and its private key.
 pub struct Certificate {
@@ -23,7 +23,7 @@ impl Certificate {
         ends.args(["x509", "-noout", "-checkend", "86400", "-in"])
             .arg(&certificate);
         if !key.exists() || quietly(&mut ends).is_err() {
-            fs::create_dir_all(folder).map_err(|error| about(folder, &error.to_string()))?;
+            make_folders(folder)?;
             // openssl creates the key so that only its owner can read it.
             let mut make = Command::new("openssl");
             make.args([
@@ -55,7 +55,7 @@ impl Certificate {
             .arg("-out")
             .arg(&signed);
         quietly(&mut sign)?;
-        fs::rename(&signed, file).map_err(|error| about(file, &error.to_string()))
+        fs::rename(&signed, file).map_err(|error| about(file, error))
     }
 
     /// Writes the certificate in the format that Windows imports.
@@ -84,18 +84,15 @@ impl Certificate {
         catalog: Option<&Path>,
         scratch: &Path,
     ) -> Result<Vec<Check>, String> {
-        fs::create_dir_all(scratch).map_err(|error| about(scratch, &error.to_string()))?;
+        make_folders(scratch)?;
         let check = |name, outcome: Result<(), String>, found: &str| Check {
             name,
             outcome: outcome.map(|()| found.into()),
         };
         let mut checks = Vec::new();
         for file in [Some(sys), catalog].into_iter().flatten() {
-            checks.push(check(
-                "signed",
-                self.verify(file, None),
-                &display_name(file),
-            ));
+            let signed = self.verify(file, None);
+            checks.push(check("signed", signed, &display_name(file)));
         }
         if catalog.is_some() {
             let listed = self.verify(sys, catalog);
@@ -103,13 +100,13 @@ impl Certificate {
         }
         for file in [Some(sys), catalog].into_iter().flatten() {
             let name = display_name(file);
-            let data = fs::read(file).map_err(|error| about(file, &error.to_string()))?;
+            let data = read(file)?;
             let changed = scratch.join(&name);
             // One byte in the headers, one in the middle, and one near the end, in the signature.
             for offset in [64, data.len() / 3, data.len() / 2] {
                 let mut data = data.clone();
                 data[offset] ^= 1;
-                fs::write(&changed, data).map_err(|error| about(&changed, &error.to_string()))?;
+                write(&changed, &data)?;
                 let (changed_sys, changed_catalog) = if file == sys {
                     (&*changed, catalog)
                 } else {
@@ -118,16 +115,13 @@ impl Certificate {
                 let is_listed = || {
                     changed_catalog.is_some() && self.verify(changed_sys, changed_catalog).is_ok()
                 };
-                let holds = self.verify(&changed, None).is_ok() || is_listed();
-                checks.push(check(
-                    "changed file is refused",
-                    if holds {
-                        Err(format!("{name} is accepted with byte {offset} changed"))
-                    } else {
-                        Ok(())
-                    },
-                    &format!("{name}, byte {offset}"),
-                ));
+                let refused = if self.verify(&changed, None).is_ok() || is_listed() {
+                    Err(format!("{name} is accepted with byte {offset} changed"))
+                } else {
+                    Ok(())
+                };
+                let byte = format!("{name}, byte {offset}");
+                checks.push(check("changed file is refused", refused, &byte));
             }
         }
         Ok(checks)

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use der::DateTime;
+
 use crate::arch::Arch;
 
 /// The variables of `stampinf` that a WDM driver has no value for.
@@ -99,31 +101,16 @@ pub fn now() -> Result<Duration, String> {
     }
 }
 
-/// Returns the date of [`now`].
+/// Returns the date of [`now`], in the format of INF files.
 pub fn date() -> Result<String, String> {
-    Ok(calendar_date(now()?.as_secs() / (24 * 60 * 60)))
+    calendar_date(now()?)
 }
 
-/// Returns the date that is this number of days after January 1, 1970.
-fn calendar_date(mut days: u64) -> String {
-    let is_leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    let mut year = 1970;
-    while days >= 365 + u64::from(is_leap(year)) {
-        days -= 365 + u64::from(is_leap(year));
-        year += 1;
-    }
-    let february = 28 + u64::from(is_leap(year));
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    format!("{month:02}/{:02}/{year}", days + 1)
+/// Returns the date of a time since 1970.
+fn calendar_date(time: Duration) -> Result<String, String> {
+    let date = DateTime::from_unix_duration(time).map_err(|error| error.to_string())?;
+    let (month, day, year) = (date.month(), date.day(), date.year());
+    Ok(format!("{month:02}/{day:02}/{year}"))
 }
 
 #[cfg(test)]
@@ -135,11 +122,10 @@ mod tests {
     }
 
     fn stamp_for(arch: Arch, template: &str) -> Result<String, String> {
-        let date = calendar_date(19_782);
         Stamp {
             arch,
             version: "1.2.3.0",
-            date,
+            date: "02/29/2024".into(),
         }
         .apply(template)
     }
@@ -203,9 +189,11 @@ mod tests {
         for (days, date) in [
             (0, "01/01/1970"),
             (10_957, "01/01/2000"),
+            (19_782, "02/29/2024"),
             (20_088, "12/31/2024"),
         ] {
-            assert_eq!(calendar_date(days), date);
+            let time = Duration::from_secs(days * 24 * 60 * 60 + 1);
+            assert_eq!(calendar_date(time).as_deref(), Ok(date));
         }
     }
 }

@@ -6,13 +6,7 @@ use std::{fs, path::Path};
 
 use crate::{about, arch::Arch, imports, text_of};
 
-macro_rules! files {
-    ($($to:literal = $from:literal),* $(,)?) => {
-        &[$(($to, include_str!(concat!("../wdk-build/", $from)))),*]
-    };
-}
-
-const FILES: &[(&str, &str)] = files! {
+const FILES: &[(&str, &str)] = files! { "wdk-build":
     // A folder with a `Cargo.toml` would not be part of this package.
     "Cargo.toml" = "manifest.toml",
     "include/arm64/armddk.h" = "include/arm64/armddk.h",
@@ -51,7 +45,7 @@ pub fn write_if_changed(path: &Path, text: &str) -> Result<(), String> {
         fs::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
         fs::write(path, text)
     };
-    write().map_err(|error| about(path, &error.to_string()))
+    write().map_err(|error| about(path, error))
 }
 
 #[cfg(test)]

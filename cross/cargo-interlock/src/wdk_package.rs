@@ -39,7 +39,7 @@ fn complete(kit: &Kit, driver: &Driver, package: &Path) -> Result<(), String> {
     let run = |tool, arguments: &[&str]| run(&kit.tool(tool)?, arguments, package);
     if let Some(template) = &driver.template {
         let copied = fs::copy(template, package.join(&inf));
-        copied.map_err(|error| about(template, &error.to_string()))?;
+        copied.map_err(|error| about(template, error))?;
         run(
             Tool::Stampinf,
             &[
@@ -102,18 +102,18 @@ fn complete(kit: &Kit, driver: &Driver, package: &Path) -> Result<(), String> {
 fn run(program: &Path, arguments: &[&str], folder: &Path) -> Result<(), String> {
     let mut command = Command::new(program);
     let status = command.args(arguments).current_dir(folder).status();
-    let status = status.map_err(|error| about(program, &error.to_string()))?;
+    let status = status.map_err(|error| about(program, error))?;
     if status.success() {
         Ok(())
     } else {
-        Err(about(program, &format!("failed: {status}")))
+        Err(about(program, format!("failed: {status}")))
     }
 }
 
 /// Returns whether the certificate is in its store. A store that does not exist counts as empty.
 fn has_certificate(certmgr: &Path) -> Result<bool, String> {
     let output = Command::new(certmgr).args(["-s", STORE]).output();
-    let output = output.map_err(|error| about(certmgr, &error.to_string()))?;
+    let output = output.map_err(|error| about(certmgr, error))?;
     Ok(String::from_utf8_lossy(&output.stdout).contains(NAME))
 }
 
@@ -125,14 +125,14 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::driver::Workspace;
+    use crate::{driver::Workspace, sample::names_in};
 
     struct Scene {
         folder: TempDir,
     }
 
     impl Scene {
-        /// A built driver, and a kit whose tools record their arguments.
+        /// Returns a built driver, and a kit whose tools record their arguments.
         fn new() -> Self {
             let scene = Self {
                 folder: TempDir::new().unwrap(),
@@ -201,12 +201,7 @@ mod tests {
         }
 
         fn packaged(&self) -> Vec<String> {
-            let entries = fs::read_dir(self.path("package")).unwrap();
-            let mut names: Vec<_> = entries
-                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-                .collect();
-            names.sort();
-            names
+            names_in(&self.path("package"))
         }
     }
 

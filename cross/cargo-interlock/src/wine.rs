@@ -4,14 +4,8 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use crate::{about, arch::Arch, building, debian, driver::Driver, run, stand_in};
 
-macro_rules! files {
-    ($($name:literal),* $(,)?) => {
-        &[$(($name, include_str!(concat!("../wine/", $name)))),*]
-    };
-}
-
 /// The scripts, and the sources of an ntoskrnl.exe with the routines that Wine's lacks.
-const FILES: &[(&str, &str)] = files![
+const FILES: &[(&str, &str)] = files! { "wine":
     "build.sh",
     "cancel.c",
     "cleanup.c",
@@ -40,7 +34,7 @@ const FILES: &[(&str, &str)] = files![
     "wine.sh",
     "workitem.c",
     "zone.c",
-];
+};
 
 /// Builds the driver, installs it from its INF or makes a service of it, opens its device if it has an interface, runs a command,
 /// and removes the driver.
@@ -57,13 +51,9 @@ pub fn wine(
     for (name, text) in FILES {
         let file = folder.join(name);
         stand_in::write_if_changed(&file, text)?;
-        if Path::new(name)
-            .extension()
-            .is_some_and(|extension| extension == "sh")
-        {
+        if Path::new(name).extension() == Some("sh".as_ref()) {
             let permissions = fs::Permissions::from_mode(0o755);
-            fs::set_permissions(&file, permissions)
-                .map_err(|error| about(&file, &error.to_string()))?;
+            fs::set_permissions(&file, permissions).map_err(|error| about(&file, error))?;
         }
     }
     run(Command::new(folder.join("driver.sh"))
@@ -78,16 +68,12 @@ pub fn wine(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample;
 
     #[test]
     fn every_file_is_in_the_program() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("wine");
-        let entries = fs::read_dir(folder).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
         let included: Vec<_> = FILES.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, included);
+        assert_eq!(sample::names_in(&folder), included);
     }
 }

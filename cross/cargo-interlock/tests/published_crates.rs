@@ -6,7 +6,7 @@ use cargo_metadata::{MetadataCommand, Package};
 
 const CARGO: &str = env!("CARGO");
 
-/// The files in a package, as Cargo lists them.
+/// Returns the files in a package, as Cargo lists them.
 fn files(package: &Package) -> Vec<String> {
     let list = Command::new(CARGO)
         .args(["package", "--list", "--allow-dirty", "--manifest-path"])

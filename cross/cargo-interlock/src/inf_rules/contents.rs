@@ -64,25 +64,15 @@ pub fn no_legacy_section(inf: &Inf) -> Finding {
 
 /// No directive deletes, renames or registers a file or writes to one.
 pub fn no_legacy_directive(inf: &Inf) -> Finding {
-    let lines = inf.sections.iter().flat_map(|section| &section.lines);
     let is_legacy = |line: &&Line| LEGACY_DIRECTIVES.iter().any(|own| line.is(own));
-    none(lines.filter(is_legacy).map(at), "none")
+    none(inf.lines().filter(is_legacy).map(at), "none")
 }
 
 /// Returns the lines of the sections that a directive names.
 fn lines_of<'a>(inf: &'a Inf, directive: &str) -> Vec<&'a Line> {
-    let named = inf
-        .sections
-        .iter()
-        .flat_map(|section| section.all(directive));
-    let named: Vec<_> = named
-        .flat_map(|line| &line.fields)
-        .filter_map(|name| inf.section(name))
-        .collect();
-    named
-        .into_iter()
-        .flat_map(|section| &section.lines)
-        .collect()
+    let named = inf.lines().filter(|line| line.is(directive));
+    let named = named.flat_map(|line| &line.fields);
+    named.flat_map(|name| inf.lines_in(name)).collect()
 }
 
 /// Finds the values of `AddReg` sections that are `wrong`.
@@ -113,10 +103,7 @@ pub fn nothing_appended(inf: &Inf) -> Finding {
 
 /// Returns the files that `CopyFiles` copies: those listed in the sections that it names, and those that it names with a `@`.
 pub fn copied_files(inf: &Inf) -> Vec<&str> {
-    let directives = inf
-        .sections
-        .iter()
-        .flat_map(|section| section.all("CopyFiles"));
+    let directives = inf.lines().filter(|line| line.is("CopyFiles"));
     let named = directives
         .flat_map(|line| &line.fields)
         .filter_map(|name| name.strip_prefix('@'));
@@ -151,9 +138,7 @@ pub fn files_have_a_source(inf: &Inf) -> Finding {
 
 /// Every file goes to `DIRID` 13, under the name and in the folder that it has in the package.
 pub fn files_run_from_the_driver_store(inf: &Inf) -> Finding {
-    let destinations = inf
-        .section("DestinationDirs")
-        .map_or(&[][..], |section| &section.lines);
+    let destinations = inf.lines_in("DestinationDirs");
     let is_store = |line: &&Line| line.field(0) == "13" && line.field(1).is_empty();
     let mut wrong: Vec<_> = destinations
         .iter()
@@ -164,16 +149,10 @@ pub fn files_run_from_the_driver_store(inf: &Inf) -> Finding {
         wrong.push("[DestinationDirs] has no DefaultDestDir".into());
     }
     let renamed = |line: &&Line| !line.field(1).is_empty();
-    wrong.extend(
-        lines_of(inf, "CopyFiles")
-            .into_iter()
-            .filter(renamed)
-            .map(at),
-    );
-    let sources = inf
-        .section("SourceDisksFiles")
-        .map_or(&[][..], |section| &section.lines);
-    wrong.extend(sources.iter().filter(renamed).map(at));
+    let copied = lines_of(inf, "CopyFiles").into_iter();
+    wrong.extend(copied.filter(renamed).map(at));
+    let sources = inf.lines_in("SourceDisksFiles").iter();
+    wrong.extend(sources.filter(renamed).map(at));
     none(wrong, "13")
 }
 
@@ -197,15 +176,12 @@ pub fn sections(inf: &Inf) -> Finding {
             .filter_map(|name| extension(inf, install, name));
         named.extend(beside.map(|section| section.name.clone()));
     }
-    for line in inf.sections.iter().flat_map(|section| &section.lines) {
+    for line in inf.lines() {
         for (_, first, end) in REFERENCES.iter().filter(|reference| line.is(reference.0)) {
             let fields = line.fields.iter().take(*end).skip(*first);
             // `CopyFiles = @file` names a file.
-            named.extend(
-                fields
-                    .filter(|name| !name.is_empty() && !name.starts_with('@'))
-                    .cloned(),
-            );
+            let sections = fields.filter(|name| !name.is_empty() && !name.starts_with('@'));
+            named.extend(sections.cloned());
         }
     }
     let missing = named.iter().filter(|name| inf.section(name).is_none());
