@@ -35,7 +35,7 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// The command. Without one, every scenario runs on the model kernel, which works on every machine.
+    /// Returns the command. Without one, every scenario runs on the model kernel, which works on every machine.
     pub fn into_command(self) -> Command {
         self.command.unwrap_or_else(|| {
             Self::parse_from(["harness", "run", "--kernel", "model"]).into_command()
@@ -82,17 +82,33 @@ pub enum Command {
     /// Create the root-enumerated device and install its driver (as `devcon install` does)
     ///
     /// If the device exists already, its driver is updated.
-    Install(Install),
+    Install {
+        /// The INF to install from [default: interlock.inf beside this program]
+        #[arg(long, value_name = "PATH")]
+        inf: Option<PathBuf>,
+    },
     /// Remove the device (as `devcon remove` does)
-    Remove(Remove),
+    Remove {
+        /// Delete the driver package from the driver store as well
+        #[arg(long)]
+        delete_driver: bool,
+    },
     /// Show the state of the device, its driver and its counters
     Status,
     /// Check this machine for obstacles to an installation, and say how to remove them
     ///
     /// It changes nothing. A fact that cannot be determined does not count as a problem.
-    Doctor(Doctor),
+    Doctor {
+        /// The format of the report
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
     /// List the scenarios and what each one proves
-    List(List),
+    List {
+        /// List each routine instead, with the scenarios that cover it
+        #[arg(long)]
+        routines: bool,
+    },
     /// Run the scenarios one after another, and report as `cargo test` does
     Run(Run),
     /// Keep many requests of many threads pending, and end them in every way at random
@@ -100,39 +116,27 @@ pub enum Command {
     /// Run small tests on the model kernel under every order of their threads' steps, or many
     Explore(Explore),
     /// Repeat one schedule of a test, step by step
-    Replay(Replay),
+    Replay {
+        /// The test and the schedule, as `explore` prints them
+        #[arg(value_name = "TEST:SCHEDULE")]
+        schedule: String,
+    },
     /// Measure the performance of the model kernel, with many requests and with many schedules
     Bench,
     /// Execute random steps one after another, and print a transcript, which is the same on every kernel
     Sequence(Sequence),
     /// Check what the installed driver of a sample does, as its program would
-    Sample(Sample),
+    Sample {
+        /// The sample
+        name: sample::Name,
+    },
     /// Send requests and keep them pending until standard input ends (a scenario kills this process)
     #[command(hide = true)]
-    Hold(Hold),
-}
-
-/// `sample`
-#[derive(Args, Debug)]
-pub struct Sample {
-    /// The sample
-    pub name: sample::Name,
-}
-
-/// `install`
-#[derive(Args, Debug)]
-pub struct Install {
-    /// The INF to install from [default: interlock.inf beside this program]
-    #[arg(long, value_name = "PATH")]
-    pub inf: Option<PathBuf>,
-}
-
-/// `remove`
-#[derive(Args, Debug)]
-pub struct Remove {
-    /// Delete the driver package from the driver store as well
-    #[arg(long)]
-    pub delete_driver: bool,
+    Hold {
+        /// How many requests to send
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        count: u32,
+    },
 }
 
 /// The format of a report.
@@ -143,22 +147,6 @@ pub enum Format {
     Pretty,
     /// One JSON object a line
     Json,
-}
-
-/// `doctor`
-#[derive(Args, Debug)]
-pub struct Doctor {
-    /// The format of the report
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
-}
-
-/// `list`
-#[derive(Args, Debug)]
-pub struct List {
-    /// List each routine instead, with the scenarios that cover it
-    #[arg(long)]
-    pub routines: bool,
 }
 
 /// `run`
@@ -222,14 +210,6 @@ pub struct Explore {
     pub list: bool,
 }
 
-/// `replay`
-#[derive(Args, Debug)]
-pub struct Replay {
-    /// The test and the schedule, as `explore` prints them
-    #[arg(value_name = "TEST:SCHEDULE")]
-    pub schedule: String,
-}
-
 /// `sequence`
 #[derive(Args, Debug)]
 pub struct Sequence {
@@ -248,14 +228,6 @@ pub struct Sequence {
     /// The kernel.
     #[command(flatten)]
     pub on: On,
-}
-
-/// `hold`
-#[derive(Args, Debug)]
-pub struct Hold {
-    /// How many requests to send
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub count: u32,
 }
 
 #[cfg(test)]
@@ -316,7 +288,8 @@ mod tests {
     #[test]
     fn list_lists_scenarios_or_routines() {
         for (line, expected) in [("harness list", false), ("harness list --routines", true)] {
-            assert_eq!(parsed!(List, line).routines, expected);
+            let list = parse(line).expect(line);
+            assert!(matches!(list, Command::List { routines } if routines == expected));
         }
     }
 

@@ -164,7 +164,7 @@ impl Request {
 }
 
 impl Completion {
-    /// The output as a `T`; `Information` must be its size.
+    /// Returns the output as a `T`; `Information` must be its size.
     pub fn read<T: FromBytes>(&self) -> Result<T> {
         let written = self.output.get(..self.information).unwrap_or_default();
         T::read_from_bytes(written).map_err(|_| {

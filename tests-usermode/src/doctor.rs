@@ -63,15 +63,8 @@ impl fmt::Display for Machine {
 /// The system that this program runs on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum System {
-    /// Windows, by its version.
-    Windows {
-        /// The major version, which is 10 for Windows 11 too.
-        major: u32,
-        /// The minor version.
-        minor: u32,
-        /// The build.
-        build: u32,
-    },
+    /// Windows, by its version: major, minor and build. The major version of Windows 11 is 10 too.
+    Windows([u32; 3]),
     /// Wine, by its version. It checks no signatures.
     Wine(String),
 }
@@ -127,7 +120,7 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
     checks::ALL.iter().map(finding).collect()
 }
 
-/// A fact, or the reason why it is not known.
+/// Returns a fact, or the reason why it is not known.
 fn known<T>(fact: &Result<T>) -> Result<&T> {
     fact.as_ref().map_err(Error::clone)
 }

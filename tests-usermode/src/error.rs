@@ -7,21 +7,17 @@ use std::process::ExitCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// The command ran and found nothing wrong.
-    Passed,
+    Passed = 0,
     /// The command ran and found something wrong.
-    Failed,
+    Failed = 1,
     /// The command could not run: bad usage, no device, not an administrator.
-    CouldNotRun,
+    CouldNotRun = 2,
 }
 
 impl Exit {
     /// The process's exit code.
     pub const fn code(self) -> u8 {
-        match self {
-            Self::Passed => 0,
-            Self::Failed => 1,
-            Self::CouldNotRun => 2,
-        }
+        self as u8
     }
 }
 
@@ -56,32 +52,32 @@ impl Error {
         }
     }
 
-    /// A command or a scenario ran and failed.
+    /// Returns the error of a command or a scenario that ran and failed.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(Kind::Failed, message)
     }
 
-    /// A command could not run; `message` says what to do about it.
+    /// Returns the error of a command that could not run; `message` says what to do about it.
     pub fn could_not_run(message: impl Into<String>) -> Self {
         Self::new(Kind::CouldNotRun, message)
     }
 
-    /// A scenario cannot run on this kernel, for this reason. It is reported as ignored.
+    /// Returns the error of a scenario that this kernel does not support, for this reason. It is reported as ignored.
     pub fn unsupported(reason: impl Into<String>) -> Self {
         Self::new(Kind::Unsupported, reason)
     }
 
-    /// Whether the error is [unsupported](Self::unsupported).
+    /// Returns whether the error is [unsupported](Self::unsupported).
     pub fn is_unsupported(&self) -> bool {
         self.kind == Kind::Unsupported
     }
 
-    /// The message.
+    /// Returns the message.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// How a command that returns this error ends.
+    /// Returns how a command that returns this error ends.
     pub const fn exit(&self) -> Exit {
         match self.kind {
             Kind::Failed => Exit::Failed,

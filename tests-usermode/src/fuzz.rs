@@ -36,7 +36,7 @@ static KNOWN: LazyLock<Vec<Ioctl>> = LazyLock::new(|| {
     others.into_iter().chain(calls).collect()
 });
 
-/// The status that the driver must refuse a request with; `None` if it must accept it. The checks are those of
+/// Returns the status that the driver must refuse a request with; `None` if it must accept it. The checks are those of
 /// `interlock_abi`, in their order.
 pub fn refusal(ioctl: &Ioctl) -> Option<Status> {
     let Some(known) = KNOWN.iter().find(|known| known.code == ioctl.code) else {
@@ -52,7 +52,7 @@ pub fn refusal(ioctl: &Ioctl) -> Option<Status> {
     (!valid).then_some(Status::INVALID_PARAMETER)
 }
 
-/// Whether every field of an input, which has the right length, is valid for the code.
+/// Returns whether every field of an input, which has the right length, is valid for the code.
 fn is_valid(code: u32, input: &[u8]) -> bool {
     if let Some(routine) = Routine::from_ioctl(code) {
         return read(input, |call| call::is_valid(routine, call));
@@ -70,7 +70,7 @@ fn is_valid(code: u32, input: &[u8]) -> bool {
     }
 }
 
-/// Whether the input, read as a `T`, meets a condition.
+/// Returns whether the input, read as a `T`, meets a condition.
 fn read<T: FromBytes>(input: &[u8], holds: impl FnOnce(&T) -> bool) -> bool {
     T::read_from_bytes(input).is_ok_and(|input| holds(&input))
 }
@@ -115,7 +115,7 @@ mod tests {
     use crate::client::{Ioctl, fifo};
     use crate::status::Status;
 
-    /// The status that a request must be refused with.
+    /// Returns the status that a request must be refused with.
     fn refused(code: u32, input: &[u8], output_len: usize) -> Option<Status> {
         let input = input.into();
         refusal(&Ioctl {
@@ -125,7 +125,7 @@ mod tests {
         })
     }
 
-    /// Whether a request with this input, and a long enough output, must be accepted.
+    /// Returns whether a request with this input, and a long enough output, must be accepted.
     fn accepts(code: u32, input: &(impl IntoBytes + Immutable)) -> bool {
         refused(code, input.as_bytes(), 32).is_none()
     }

@@ -41,7 +41,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// How the run ended. A scenario that was ignored is not a failure.
+    /// Returns how the run ended. A scenario that was ignored is not a failure.
     pub const fn exit(&self) -> Exit {
         if self.failed > 0 {
             Exit::Failed
@@ -137,7 +137,7 @@ mod tests {
     use crate::cli::Format;
     use crate::error::{Error, Exit, Result};
 
-    /// The report of a run with one scenario of each result.
+    /// Returns the report of a run with one scenario of each result.
     fn report(format: Format) -> (String, Totals) {
         let plan = Plan {
             count: 3,

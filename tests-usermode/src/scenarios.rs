@@ -90,17 +90,17 @@ const THEMES: &[&[Scenario]] = &[
     &[teardown::REMOVE_DEVICE],
 ];
 
-/// Every scenario, in the order in which they run.
+/// Returns every scenario, in the order in which they run.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
     THEMES.iter().copied().flatten()
 }
 
-/// The scenarios that cover a routine.
+/// Returns the scenarios that cover a routine.
 pub fn covering(routine: Routine) -> impl Iterator<Item = &'static Scenario> {
     all().filter(move |scenario| scenario.routines.contains(&routine))
 }
 
-/// The scenarios that a filter selects; all of them without one.
+/// Returns the scenarios that a filter selects; all of them without one.
 pub fn select(filter: Option<&str>, exact: bool) -> Vec<Scenario> {
     let selected = |scenario: &&Scenario| match filter {
         None => true,

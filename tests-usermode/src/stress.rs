@@ -18,7 +18,7 @@ use crate::scenarios::Tally;
 use crate::target;
 use worker::Worker;
 
-/// What the threads share.
+/// The data that the threads share.
 #[derive(Debug)]
 struct Shared {
     /// Whether the threads must end their requests and stop.
@@ -141,7 +141,7 @@ pub fn stress(args: &Stress) -> Result<Exit> {
     Ok(exit)
 }
 
-/// How many requests one thread keeps pending.
+/// Returns how many requests one thread keeps pending.
 fn share(pending: u32, threads: u16, thread: u16) -> usize {
     let (pending, threads, thread) = (pending as usize, usize::from(threads), usize::from(thread));
     pending / threads + usize::from(thread < pending % threads)
@@ -179,7 +179,7 @@ fn ended(shared: &Shared) -> u64 {
     count(&shared.completed) + count(&shared.cancelled)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a rate to be read")]
+#[expect(clippy::cast_precision_loss, reason = "the rate is only displayed")]
 fn rate(ended: u64, duration: Duration) -> String {
     format!("{:.0} a second", ended as f64 / duration.as_secs_f64())
 }
@@ -218,7 +218,7 @@ mod tests {
         }
     }
 
-    /// The failures of a run in which three requests were sent, two completed and one cancelled.
+    /// Returns the failures of a run in which three requests were sent, two completed and one cancelled, after a change.
     fn failures(change: impl FnOnce(&Shared, &mut Counters)) -> Vec<String> {
         let before = Counters {
             submitted: 10,

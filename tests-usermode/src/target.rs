@@ -10,12 +10,12 @@ mod model;
 mod none;
 
 use std::fmt;
-#[cfg(windows)]
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::status::Status;
 
 pub use device::{Device, Request};
@@ -58,16 +58,24 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// Whether the output buffer beyond `information` is as it was sent.
+    /// Returns whether the output buffer beyond `information` is as it was sent.
     pub fn rest_is_untouched(&self) -> bool {
         let rest = self.output.get(self.information..);
         rest.is_some_and(|rest| rest.iter().all(|byte| *byte == UNTOUCHED))
     }
 }
 
-/// An output buffer, filled so that the bytes that were not written can be recognized.
+/// Returns an output buffer, filled so that the bytes that were not written can be recognized.
 fn blank(len: usize) -> Vec<u8> {
     vec![UNTOUCHED; len]
+}
+
+/// Returns the path of a file in the folder of this program.
+pub fn beside_this_program(name: &str) -> Result<PathBuf> {
+    let program = std::env::current_exe().map_err(|error| {
+        Error::could_not_run(format!("the path of this program is not known: {error}"))
+    })?;
+    Ok(program.with_file_name(name))
 }
 
 /// The result of `install`.
@@ -116,6 +124,13 @@ pub enum Condition {
     Unknown,
 }
 
+impl Condition {
+    /// Returns whether the device works, as far as the system reports it.
+    pub const fn is_good(self) -> bool {
+        matches!(self, Self::Started | Self::Unknown)
+    }
+}
+
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -128,7 +143,7 @@ impl fmt::Display for Condition {
     }
 }
 
-/// The meaning of the problem codes that are most frequent with a driver under test.
+/// Returns the meaning of the problem codes that are most frequent with a driver under test.
 const fn problem(code: u32) -> &'static str {
     match code {
         10 => ": the driver failed to start the device",

@@ -43,18 +43,18 @@ static INTERFACE: GUID = {
     }
 };
 
-/// A string for Win32: UTF-16 with a terminating NUL.
+/// Converts a string to UTF-16 with a terminating NUL, as Win32 takes it.
 fn wide(string: impl AsRef<OsStr>) -> Vec<u16> {
     string.as_ref().encode_wide().chain([0]).collect()
 }
 
-/// A UTF-16 string up to its NUL.
+/// Converts UTF-16 up to its NUL to a string.
 fn from_wide(wide: &[u16]) -> String {
     let end = wide.iter().position(|unit| *unit == 0);
     String::from_utf16_lossy(&wide[..end.unwrap_or(wide.len())])
 }
 
-/// `size_of::<T>()`, for the `cbSize` of a Win32 structure.
+/// Returns `size_of::<T>()`, for the `cbSize` of a Win32 structure.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a Win32 structure is small"
@@ -63,12 +63,12 @@ const fn size<T>() -> u32 {
     size_of::<T>() as u32
 }
 
-/// The calling thread's last Win32 error, as a failure of `what`.
+/// Returns the calling thread's last Win32 error, as a failure of `what`.
 fn last_error(what: &str) -> Error {
     Error::failed(format!("{what}: {}", io::Error::last_os_error()))
 }
 
-/// The result of a Win32 function that returned a `BOOL`.
+/// Returns the result of a Win32 function that returned a `BOOL`.
 fn succeeded(answer: windows_sys::core::BOOL, what: &str) -> crate::error::Result {
     if answer == 0 {
         return Err(last_error(what));

@@ -1,27 +1,41 @@
 //! The whole program, on a machine without the device: its output and its exit codes.
 
-use std::process::{Command, Output};
+use std::process::Command;
 
-fn harness(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_harness"))
+/// The output of a command.
+struct Printed {
+    out: String,
+    error: String,
+}
+
+/// Runs the harness, which must exit with this code.
+#[track_caller]
+fn harness(arguments: &[&str], code: i32) -> Printed {
+    let output = Command::new(env!("CARGO_BIN_EXE_harness"))
         .args(arguments)
         .output()
-        .expect("the harness was built and can be run")
+        .expect("the harness was built and can be run");
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let (out, error) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{arguments:?}: {out}{error}"
+    );
+    Printed { out, error }
 }
 
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
+/// Runs the harness, which could not run: it exits with 2, prints this reason as an error, and nothing else.
+#[track_caller]
+fn could_not_run(arguments: &[&str], reason: &str) {
+    let Printed { out, error } = harness(arguments, 2);
+    assert!(error.contains(reason), "{arguments:?}: {error}");
+    assert_eq!(out, "", "{arguments:?}");
 }
 
 #[test]
 fn help_lists_examples_and_passes() {
-    let output = harness(&["--help"]);
-    assert_eq!(output.status.code(), Some(0));
-    let help = stdout(&output);
+    let help = harness(&["--help"], 0).out;
     for line in [
         "Usage: harness",
         "Examples:",
@@ -49,17 +63,13 @@ fn bad_usage_could_not_run() {
         &["sequence", "--count", "0"],
         &["hold", "--count", "0"],
     ] {
-        let output = harness(arguments);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert!(stderr(&output).contains("--help"), "{arguments:?}");
+        could_not_run(arguments, "--help");
     }
 }
 
 #[test]
 fn list_names_every_routine_with_its_scenarios() {
-    let output = harness(&["list", "--routines"]);
-    assert_eq!(output.status.code(), Some(0));
-    let listed = stdout(&output);
+    let listed = harness(&["list", "--routines"], 0).out;
     let is_scenario = |line: &&str| line.starts_with(' ');
     let routines = listed.lines().filter(|line| !is_scenario(line));
     assert!(
@@ -74,9 +84,7 @@ fn list_names_every_routine_with_its_scenarios() {
 
 #[test]
 fn list_names_every_scenario_of_the_document() {
-    let output = harness(&["list"]);
-    assert_eq!(output.status.code(), Some(0));
-    let listed = stdout(&output);
+    let listed = harness(&["list"], 0).out;
     let document = include_str!("../SCENARIOS.md");
     for line in listed.lines() {
         let name = line.split_whitespace().next().unwrap_or_default();
@@ -87,10 +95,7 @@ fn list_names_every_scenario_of_the_document() {
 
 #[test]
 fn a_filter_that_selects_nothing_could_not_run() {
-    let output = harness(&["run", "no_such_scenario"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("`harness list`"));
-    assert_eq!(stdout(&output), "");
+    could_not_run(&["run", "no_such_scenario"], "`harness list`");
 }
 
 #[cfg(not(windows))]
@@ -105,14 +110,7 @@ fn without_the_device_commands_that_need_it_report_that() {
         &["stress", "--kernel", "device", "--seconds", "1"],
         &["sequence", "--kernel", "device"],
     ] {
-        let output = harness(arguments);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        let said = stderr(&output);
-        assert!(
-            said.contains("the device is on Windows or Wine only"),
-            "{arguments:?}: {said}"
-        );
-        assert_eq!(stdout(&output), "", "{arguments:?}");
+        could_not_run(arguments, "the device is on Windows or Wine only");
     }
 }
 
@@ -121,13 +119,11 @@ fn a_sequence_has_the_same_transcript_every_time() {
     let sequence = [
         "sequence", "--kernel", "model", "--seed", "7", "--count", "20",
     ];
-    let first = harness(&sequence);
-    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
-    let transcript = stdout(&first);
+    let transcript = harness(&sequence, 0).out;
     assert_eq!(transcript.matches("sequence ").count(), 20, "{transcript}");
     for processors in ["1", "5"] {
-        let again = harness(&[&sequence[..], &["--processors", processors]].concat());
-        assert_eq!(stdout(&again), transcript, "{processors} processors");
+        let again = harness(&[&sequence[..], &["--processors", processors]].concat(), 0);
+        assert_eq!(again.out, transcript, "{processors} processors");
     }
 }
 
@@ -136,17 +132,13 @@ fn a_file_without_steps_is_not_a_sequence() {
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("no_steps");
     std::fs::write(&path, "# nothing\n\n").expect("the file is written");
     let path = path.to_str().expect("a path in UTF-8");
-    let output = harness(&["sequence", "--kernel", "model", "--steps", path]);
-    assert_eq!(output.status.code(), Some(2));
-    let said = stderr(&output);
-    assert!(said.contains("contains no step"), "{said}");
+    let sequence = ["sequence", "--kernel", "model", "--steps", path];
+    could_not_run(&sequence, "contains no step");
 }
 
 #[test]
 fn a_mistake_is_explored_by_its_full_name_and_replayed() {
-    let explored = harness(&["explore", "own_queue::taken_anyway"]);
-    let said = stdout(&explored);
-    assert_eq!(explored.status.code(), Some(1), "{said}");
+    let said = harness(&["explore", "own_queue::taken_anyway"], 1).out;
     let rule = "rule     DoubleCompletion";
     assert!(said.contains(rule), "{said}");
     let again = said.lines().find_map(|line| {
@@ -157,17 +149,13 @@ fn a_mistake_is_explored_by_its_full_name_and_replayed() {
         .expect("the command that replays it")
         .split(' ')
         .collect();
-    let replayed = harness(&again);
-    let said = stdout(&replayed);
-    assert_eq!(replayed.status.code(), Some(1), "{said}");
+    let said = harness(&again, 1).out;
     assert!(said.contains(rule), "{said}");
 
-    let correct = harness(&["explore", "own_queue::taken_anyway, corrected"]);
-    assert_eq!(correct.status.code(), Some(0), "{}", stdout(&correct));
+    harness(&["explore", "own_queue::taken_anyway, corrected"], 0);
     // A part of a name does not select mistakes, so an exploration with a filter can pass.
-    let part = harness(&["explore", "own_queue::taken"]);
-    assert_eq!(part.status.code(), Some(2), "{}", stdout(&part));
-    let listed = stdout(&harness(&["explore", "--list", "own_queue::taken"]));
+    harness(&["explore", "own_queue::taken"], 2);
+    let listed = harness(&["explore", "--list", "own_queue::taken"], 0).out;
     assert!(listed.starts_with("own_queue::taken_anyway  "), "{listed}");
 }
 
@@ -176,9 +164,7 @@ fn the_replay_in_the_readme_finds_the_mistake() {
     let readme = include_str!("../../README.md");
     let (_, command) = readme.split_once("`harness replay ").expect("there is one");
     let (schedule, _) = command.split_once('`').expect("it has an end");
-    let output = harness(&["replay", schedule]);
-    let said = stdout(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}{}", stderr(&output));
+    let said = harness(&["replay", schedule], 1).out;
     assert!(said.contains("rule     DoubleCompletion"), "{said}");
 }
 
@@ -203,11 +189,7 @@ fn a_schedule_that_does_not_fit_its_test_could_not_run() {
         ("cancel_against_completion", "is not a schedule"),
         ("no_such::test:a", "no test is named"),
     ] {
-        let output = harness(&["replay", schedule]);
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{schedule}: {said}");
-        assert!(said.contains(reason), "{schedule}: {said}");
-        assert_eq!(stdout(&output), "", "{schedule}");
+        could_not_run(&["replay", schedule], reason);
     }
 }
 
@@ -222,9 +204,7 @@ fn every_scenario_passes_on_the_model() {
             "500",
             "--processors",
         ];
-        let output = harness(&[&run[..], &[processors]].concat());
-        let report = stdout(&output);
-        assert_eq!(output.status.code(), Some(0), "{report}{}", stderr(&output));
+        let report = harness(&[&run[..], &[processors]].concat(), 0).out;
         // On a busy machine, so few rounds may end before the other thread runs.
         let ignored = report
             .lines()
@@ -239,10 +219,7 @@ fn every_scenario_passes_on_the_model() {
 
 #[test]
 fn stress_on_the_model_loses_nothing() {
-    let stress = ["stress", "--kernel", "model", "--seconds", "1"];
-    let output = harness(&stress);
-    let said = stdout(&output);
-    assert_eq!(output.status.code(), Some(0), "{said}{}", stderr(&output));
+    let said = harness(&["stress", "--kernel", "model", "--seconds", "1"], 0).out;
     assert!(said.contains("ok: none was lost"), "{said}");
 }
 
@@ -250,14 +227,7 @@ fn stress_on_the_model_loses_nothing() {
 #[test]
 fn without_windows_there_is_nothing_to_diagnose() {
     for arguments in [&["doctor"][..], &["doctor", "--format", "json"]] {
-        let output = harness(arguments);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        let said = stderr(&output);
-        assert!(
-            said.contains("nothing to diagnose"),
-            "{arguments:?}: {said}"
-        );
-        assert_eq!(stdout(&output), "", "{arguments:?}");
+        could_not_run(arguments, "nothing to diagnose");
     }
 }
 
@@ -279,13 +249,9 @@ fn image_that_breaks_a_rule_in_driver_entry_fails_each_command() {
         &["stress", "--seconds", "1"],
         &["sequence", "--count", "1"],
     ] {
-        let output = harness(&[command, &driver].concat());
-        assert_eq!(output.status.code(), Some(1), "{command:?}");
-        let (stdout, stderr) = (stdout(&output), stderr(&output));
+        let Printed { out, error } = harness(&[command, &driver].concat(), 1);
         let report = "the driver reads from 0x0, where there is no memory";
-        assert!(
-            stdout.contains(report) || stderr.contains(report),
-            "{command:?}: {stdout}{stderr}"
-        );
+        let is_reported = out.contains(report) || error.contains(report);
+        assert!(is_reported, "{command:?}: {out}{error}");
     }
 }

@@ -68,7 +68,7 @@ impl Ioctl {
         Self::new::<RunState>(ioctl::SET_RUN_STATE, &input)
     }
 
-    /// The code of a routine.
+    /// The IOCTL of a routine
     pub fn call(routine: Routine, call: &Call) -> Self {
         Self::new::<CallResult>(routine.ioctl(), call)
     }
@@ -85,7 +85,7 @@ impl Ioctl {
     }
 }
 
-/// A request for a queue, with neither a key nor a service time.
+/// Returns a request for a queue, with neither a key nor a service time.
 pub const fn on_queue(queue: u32, tag: u64) -> Pend {
     Pend {
         tag,
@@ -96,7 +96,7 @@ pub const fn on_queue(queue: u32, tag: u64) -> Pend {
     }
 }
 
-/// A request for the queue *fifo*.
+/// Returns a request for the queue *fifo*.
 pub const fn fifo(tag: u64) -> Pend {
     on_queue(queue::FIFO, tag)
 }

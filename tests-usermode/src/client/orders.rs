@@ -11,7 +11,7 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// An empty set; the next request to be completed is number `base + 1`.
+    /// Returns an empty set; the next request to be completed is number `base + 1`.
     pub const fn after(base: u64) -> Self {
         Self {
             base,

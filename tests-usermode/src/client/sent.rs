@@ -16,7 +16,7 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Whether the request has ended.
+    /// Returns whether the request has ended.
     pub fn is_done(&self) -> bool {
         self.request.is_done()
     }

@@ -33,7 +33,7 @@ pub fn bench() -> Result<Exit> {
     anstream::println!("requests  pend      cancel    complete  a request, in microseconds");
     let mut each = Vec::new();
     for count in COUNTS {
-        // The best of three, since the memory is not in the cache at first.
+        // The shortest of three measurements counts, since the memory is not in the cache at first.
         let mut times = [Duration::MAX; 3];
         for _ in 0..3 {
             let again = measure(count)?;

@@ -1,13 +1,13 @@
 //! `doctor`
 
-use crate::cli::Doctor;
+use crate::cli::Format;
 use crate::doctor;
 use crate::error::{Error, Exit, Result};
 
 /// Checks this machine for obstacles to an installation.
-pub fn doctor(args: &Doctor) -> Result<Exit> {
+pub fn doctor(format: Format) -> Result<Exit> {
     let findings = doctor::diagnose(&examine()?);
-    doctor::print(&mut anstream::stdout(), &findings, args.format)
+    doctor::print(&mut anstream::stdout(), &findings, format)
         .map_err(|error| Error::failed(format!("the report cannot be written: {error}")))
 }
 

@@ -3,7 +3,7 @@
 use interlock_explore::{TESTS, Test, faults, find};
 use ntmodel::explore::{Explored, Found, Schedule, Search, explore, replay};
 
-use crate::cli::{Explore, Replay};
+use crate::cli::Explore;
 use crate::error::{Error, Exit, Result};
 
 /// Explores the tests that a filter selects, until a rule is broken. A mistake is selected by its full name.
@@ -70,25 +70,23 @@ fn report(name: &str, found: &Found) -> Exit {
 }
 
 /// Replays one schedule of a test, step by step.
-pub fn replay_schedule(args: &Replay) -> Result<Exit> {
+pub fn replay_schedule(given: &str) -> Result<Exit> {
     let usage = || {
         Error::could_not_run(format!(
-            "{:?} is not a schedule: `harness explore` prints TEST:SCHEDULE",
-            args.schedule
+            "{given:?} is not a schedule: `harness explore` prints TEST:SCHEDULE"
         ))
     };
-    let (name, schedule) = args.schedule.rsplit_once(':').ok_or_else(usage)?;
+    let (name, schedule) = given.rsplit_once(':').ok_or_else(usage)?;
     let schedule: Schedule = schedule
         .parse()
-        .map_err(|error| Error::could_not_run(format!("{}: {error}", args.schedule)))?;
+        .map_err(|error| Error::could_not_run(format!("{given}: {error}")))?;
     let test = find(name).ok_or_else(|| {
         Error::could_not_run(format!(
             "no test is named {name}: `harness explore --list` lists the tests"
         ))
     })?;
     let found = replay(&schedule, test.run).map_err(|misfit| {
-        let schedule = &args.schedule;
-        Error::could_not_run(format!("{schedule} does not fit the test: {misfit}"))
+        Error::could_not_run(format!("{given} does not fit the test: {misfit}"))
     })?;
     match found {
         None => {

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use crate::cli::Hold;
 use crate::client::Device;
 use crate::error::{Error, Exit, Result};
 
@@ -10,9 +9,9 @@ use crate::error::{Error, Exit, Result};
 pub const READY: &str = "ready";
 
 /// Sends requests, prints [`READY`], and keeps them pending until standard input ends.
-pub fn hold(args: &Hold) -> Result<Exit> {
+pub fn hold(count: u32) -> Result<Exit> {
     let device = Device::open()?;
-    let _requests = device.pend_all(0..u64::from(args.count))?;
+    let _requests = device.pend_all(0..u64::from(count))?;
     anstream::println!("{READY}");
     // The parent process kills this one, or exits, which closes standard input.
     let read = io::copy(&mut io::stdin(), &mut io::sink());

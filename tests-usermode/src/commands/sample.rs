@@ -5,7 +5,6 @@ mod checks;
 
 use clap::ValueEnum;
 
-use crate::cli::Sample;
 #[cfg(not(windows))]
 use crate::error::Error;
 use crate::error::{Exit, Result};
@@ -25,22 +24,21 @@ pub enum Name {
 
 /// Checks a sample driver.
 #[cfg(windows)]
-pub fn sample(args: &Sample) -> Result<Exit> {
-    match args.name {
+pub fn sample(name: Name) -> Result<Exit> {
+    match name {
         Name::Cancel => checks::cancel(),
         Name::Control => checks::control(),
         Name::Event => checks::event(),
         Name::Pipe => checks::pipe(),
     }?;
-    anstream::println!("{:?}: every request ended as it should", args.name);
+    anstream::println!("{name:?}: every request ended as it should");
     Ok(Exit::Passed)
 }
 
 /// Checks a sample driver.
 #[cfg(not(windows))]
-pub fn sample(args: &Sample) -> Result<Exit> {
+pub fn sample(name: Name) -> Result<Exit> {
     Err(Error::could_not_run(format!(
-        "{:?} needs an installed driver: `cross/make samples` installs it under Wine",
-        args.name
+        "{name:?} needs an installed driver: `cross/make samples` installs it under Wine"
     )))
 }

@@ -1,20 +1,19 @@
 //! `install`, `remove` and `status`.
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use crate::cli::{Install, Remove};
 use crate::client::Device;
 use crate::error::{Error, Exit, Result};
-use crate::target::{self, Condition};
+use crate::target;
 
 const RESTART: &str = "Restart the system to finish this.";
 
 /// Installs the device.
-pub fn install(args: &Install) -> Result<Exit> {
-    let inf = match &args.inf {
-        Some(inf) => inf.clone(),
-        None => beside_this_program("interlock.inf")?,
-    };
+pub fn install(inf: Option<&Path>) -> Result<Exit> {
+    let inf = inf.map_or_else(
+        || target::beside_this_program("interlock.inf"),
+        |inf| Ok(inf.into()),
+    )?;
     let installed = target::install(&inf)?;
     let id = interlock_abi::HARDWARE_ID;
     if installed.created {
@@ -35,8 +34,8 @@ pub fn install(args: &Install) -> Result<Exit> {
 }
 
 /// Removes the device.
-pub fn remove(args: &Remove) -> Result<Exit> {
-    let removed = target::remove(args.delete_driver)?;
+pub fn remove(delete_driver: bool) -> Result<Exit> {
+    let removed = target::remove(delete_driver)?;
     if removed.devices.is_empty() {
         return Err(Error::could_not_run(format!(
             "no device has the hardware ID {}: there is nothing to remove",
@@ -73,7 +72,7 @@ pub fn status() -> Result<Exit> {
             "inf        {}",
             inf.unwrap_or("not reported by this system")
         );
-        healthy &= matches!(devnode.condition, Condition::Started | Condition::Unknown);
+        healthy &= devnode.condition.is_good();
     }
     let service = target::service_state()?;
     anstream::println!("service    {service}");
@@ -98,11 +97,4 @@ pub fn status() -> Result<Exit> {
         counters.rejected
     );
     Ok(if healthy { Exit::Passed } else { Exit::Failed })
-}
-
-fn beside_this_program(name: &str) -> Result<PathBuf> {
-    let program = std::env::current_exe().map_err(|error| {
-        Error::could_not_run(format!("the path of this program is not known: {error}"))
-    })?;
-    Ok(program.with_file_name(name))
 }

@@ -55,13 +55,10 @@ fn cannot_tell(why: impl Into<String>) -> Result<Answer> {
 fn system(facts: &Facts) -> Result<Answer> {
     match known(&facts.system)? {
         System::Wine(version) => fine(format!("Wine {version}, which checks no signatures")),
-        System::Windows {
-            major,
-            minor,
-            build,
-        } => {
+        System::Windows(version) => {
+            let [major, minor, build] = version;
             let name = format!("Windows {major}.{minor}.{build}");
-            if (*major, *minor, *build) >= (10, 0, FIRST_BUILD) {
+            if *version >= [10, 0, FIRST_BUILD] {
                 fine(name)
             } else {
                 problem(
@@ -126,7 +123,7 @@ fn catalog(facts: &Facts) -> Result<Answer> {
     }
 }
 
-/// Whether the system checks a driver's signature. If the system is not known, it does.
+/// Returns whether the system checks a driver's signature. If the system is not known, it does.
 fn signatures_matter(facts: &Facts) -> bool {
     !matches!(facts.system, Ok(System::Wine(_)))
 }
@@ -218,9 +215,7 @@ fn store(name: &str, facts: &Facts, has_certificate: &Result<bool>) -> Result<An
 
 fn device(facts: &Facts) -> Result<Answer> {
     let devnodes = known(&facts.devnodes)?;
-    let bad = devnodes
-        .iter()
-        .find(|devnode| !matches!(devnode.condition, Condition::Started | Condition::Unknown));
+    let bad = devnodes.iter().find(|devnode| !devnode.condition.is_good());
     match (bad, devnodes.as_slice()) {
         (Some(devnode), _) => problem(
             format!("{}: {}", devnode.instance, devnode.condition),
@@ -235,7 +230,7 @@ fn device(facts: &Facts) -> Result<Answer> {
     }
 }
 
-/// The remedy for a device that is not started.
+/// Returns the remedy for a device that is not started.
 fn device_remedy(devnode: &Devnode) -> String {
     let instance = &devnode.instance;
     let restart_device = format!("pnputil /restart-device \"{instance}\"");
@@ -255,7 +250,7 @@ fn device_remedy(devnode: &Devnode) -> String {
     }
 }
 
-/// Whether a `CM_PROB` code means that the driver's image was not loaded.
+/// Returns whether a `CM_PROB` code means that the driver's image was not loaded.
 const fn is_load_failure(code: u32) -> bool {
     // CM_PROB_FAILED_ADD, FAILED_DRIVER_ENTRY, DRIVER_FAILED_LOAD, DRIVER_BLOCKED, UNSIGNED_DRIVER
     matches!(code, 31 | 37 | 39 | 48 | 52)
@@ -275,20 +270,17 @@ fn service(facts: &Facts) -> Result<Answer> {
 }
 
 fn driver_runs(facts: &Facts) -> bool {
-    let devnodes = facts.devnodes.as_deref().unwrap_or_default();
-    devnodes
-        .iter()
-        .any(|devnode| devnode.condition == Condition::Started)
+    let mut devnodes = facts.devnodes.iter().flatten();
+    devnodes.any(|devnode| devnode.condition == Condition::Started)
 }
 
 fn driver_was_not_loaded(facts: &Facts) -> bool {
-    let devnodes = facts.devnodes.as_deref().unwrap_or_default();
-    devnodes.iter().any(
-        |devnode| matches!(devnode.condition, Condition::Problem(code) if is_load_failure(code)),
-    )
+    let failed = |code| matches!(code, Condition::Problem(code) if is_load_failure(code));
+    let mut devnodes = facts.devnodes.iter().flatten();
+    devnodes.any(|devnode| failed(devnode.condition))
 }
 
-/// Whether the driver runs, or its signature does not prevent it.
+/// Returns whether the driver runs, or its signature does not prevent it.
 fn driver_is_accepted(facts: &Facts) -> bool {
     let accepted = |it: &super::CodeIntegrity| it.test_signing || !it.enabled;
     driver_runs(facts)

@@ -3,7 +3,7 @@
 use super::Machine;
 use crate::error::{Error, Result};
 
-/// The architecture in a PE image's header.
+/// Returns the architecture in a PE image's header.
 pub fn machine_of(image: &[u8]) -> Result<Machine> {
     let not_an_image = || Error::failed("it is not a PE image");
     let dos = image.get(..2).filter(|magic| magic == b"MZ");
@@ -23,7 +23,7 @@ pub fn machine_of(image: &[u8]) -> Result<Machine> {
 mod tests {
     use super::{Machine, machine_of};
 
-    /// A PE image up to its machine field; the PE header begins at 0x40.
+    /// Returns a PE image up to its machine field; the PE header begins at 0x40.
     fn image(machine: u16) -> Vec<u8> {
         let mut image = vec![0; 0x40];
         image[..2].copy_from_slice(b"MZ");

@@ -3,15 +3,11 @@
 use super::*;
 use crate::target::Condition;
 
-/// A machine that is ready for the driver, which is not installed yet.
+/// Returns a machine that is ready for the driver, which is not installed yet.
 fn ready() -> Facts {
     Facts {
         administrator: Ok(true),
-        system: Ok(System::Windows {
-            major: 10,
-            minor: 0,
-            build: 26100,
-        }),
+        system: Ok(System::Windows([10, 0, 26100])),
         machine: Ok(Machine::X64),
         harness: Machine::X64,
         driver: Ok(Machine::X64),
@@ -26,7 +22,7 @@ fn ready() -> Facts {
     }
 }
 
-/// The machine with the driver installed and its device in this condition.
+/// Returns the machine with the driver installed and its device in this condition.
 fn installed(condition: Condition) -> Facts {
     Facts {
         devnodes: Ok(vec![Devnode {
@@ -47,13 +43,13 @@ fn options(test_signing: bool, memory_integrity: bool) -> CodeIntegrity {
     }
 }
 
-/// The same facts with a change.
+/// Returns the same facts with a change.
 fn changed(mut facts: Facts, change: impl FnOnce(&mut Facts)) -> Facts {
     change(&mut facts);
     facts
 }
 
-/// The checks that find a problem, each with its remedy.
+/// Returns the checks that find a problem, each with its remedy.
 fn problems(facts: &Facts) -> Vec<(&'static str, String)> {
     let findings = diagnose(facts).into_iter();
     let problem = |finding: Finding| match finding.answer {
@@ -63,18 +59,18 @@ fn problems(facts: &Facts) -> Vec<(&'static str, String)> {
     findings.filter_map(problem).collect()
 }
 
-/// The checks that find a problem.
+/// Returns the checks that find a problem.
 fn names(facts: &Facts) -> Vec<&'static str> {
     problems(facts).into_iter().map(|(name, _)| name).collect()
 }
 
-/// The remedy of the only problem.
+/// Returns the remedy of the only problem.
 fn remedy(facts: &Facts) -> String {
     let [(_, remedy)] = problems(facts).try_into().unwrap();
     remedy
 }
 
-/// The answer of a check.
+/// Returns the answer of a check.
 fn answer(facts: &Facts, check: &str) -> Answer {
     let mut findings = diagnose(facts).into_iter();
     let finding = findings.find(|finding| finding.check == check);
@@ -122,22 +118,15 @@ fn an_unknown_fact_is_not_a_problem() {
 
 #[test]
 fn windows_must_be_recent_enough_for_the_driver() {
-    for (build, expected) in [(19041, &[][..]), (19040, &["system"])] {
-        let system = System::Windows {
-            major: 10,
-            minor: 0,
-            build,
-        };
+    for (version, expected) in [
+        ([10, 0, 19041], &[][..]),
+        ([10, 0, 19040], &["system"]),
+        ([6, 3, 99999], &["system"]),
+    ] {
+        let system = System::Windows(version);
         let facts = changed(ready(), |facts| facts.system = Ok(system));
-        assert_eq!(names(&facts), expected, "{build}");
+        assert_eq!(names(&facts), expected, "{version:?}");
     }
-    let system = System::Windows {
-        major: 6,
-        minor: 3,
-        build: 99999,
-    };
-    let facts = changed(ready(), |facts| facts.system = Ok(system));
-    assert_eq!(names(&facts), ["system"]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ const MOST_ALLOCATIONS: u64 = 128;
 /// How often a lock may be acquired.
 const MOST_TURNS: u64 = 1000;
 
-/// Whether a call of a routine is valid.
+/// Returns whether a call of a routine is valid.
 pub fn is_valid(routine: Routine, call: &Call) -> bool {
     let Some(values) = values(call) else {
         return false;
@@ -23,7 +23,7 @@ pub fn is_valid(routine: Routine, call: &Call) -> bool {
     reserved && argument_and_values(routine, call.argument, values)
 }
 
-/// The values of a call, if their count is valid and the others are zero.
+/// Returns the values of a call, if their count is valid and the others are zero.
 fn values(call: &Call) -> Option<&[u64]> {
     let (values, rest) = call
         .values
@@ -31,7 +31,7 @@ fn values(call: &Call) -> Option<&[u64]> {
     rest.iter().all(|value| *value == 0).then_some(values)
 }
 
-/// Whether the argument and the values are valid for a routine.
+/// Returns whether the argument and the values are valid for a routine.
 fn argument_and_values(routine: Routine, argument: u64, values: &[u64]) -> bool {
     match routine {
         Routine::IoAcquireCancelSpinLock
@@ -91,17 +91,17 @@ fn are_32_bits(values: &[u64]) -> bool {
     values.iter().all(|value| is_32_bits(*value))
 }
 
-/// Whether there is one value, which meets a condition.
+/// Returns whether there is exactly one value, and it meets a condition.
 fn is_one(values: &[u64], condition: impl FnOnce(u64) -> bool) -> bool {
     matches!(values, [value] if condition(*value))
 }
 
-/// The size of a block, and a segment.
+/// Returns whether the values are the size of a block, and a segment.
 fn is_zone(values: &[u64]) -> bool {
     matches!(values, [block, size, offset] if is_32_bits(*block) && is_segment(*size, *offset))
 }
 
-/// The size of a block, a segment, and another segment.
+/// Returns whether the values are the size of a block, a segment, and another segment.
 fn is_zone_and_segment(values: &[u64]) -> bool {
     match values {
         [zone @ .., size, offset] => is_zone(zone) && is_segment(*size, *offset),

@@ -45,7 +45,7 @@ fn any_code(rng: &mut Rng) -> u32 {
     (DEVICE_TYPE << 16) | (access << 14) | (function << 2) | method
 }
 
-/// The right length, a length that is off by one, or any.
+/// Draws the right length, a length that is off by one, or any.
 fn length(rng: &mut Rng, right: usize) -> usize {
     match rng.u8(..8) {
         0..4 => right,
@@ -71,7 +71,7 @@ fn input(rng: &mut Rng, code: u32, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// A number at the limit of some field.
+/// Draws a number at the limit of some field.
 fn edge(rng: &mut Rng) -> u64 {
     const EDGES: [u64; 18] = [
         0,
@@ -96,12 +96,12 @@ fn edge(rng: &mut Rng) -> u64 {
     EDGES[rng.usize(..EDGES.len())]
 }
 
-/// The same for a field of 32 bits.
+/// Draws the same for a field of 32 bits.
 fn edge_32(rng: &mut Rng) -> u32 {
     u32::try_from(edge(rng)).unwrap_or(100_001)
 }
 
-/// A few values; sometimes one more after them, or a reserved field that is not zero.
+/// Draws a call with a few values; sometimes one more after them, or a reserved field that is not zero.
 fn call(rng: &mut Rng) -> Call {
     const COUNTS: [u32; 8] = [0, 1, 1, 2, 3, 5, 16, 17];
     let count = COUNTS[rng.usize(..COUNTS.len())];

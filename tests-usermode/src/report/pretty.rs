@@ -1,4 +1,4 @@
-//! The report to be read: what `cargo test` prints.
+//! The report for people, in the format of `cargo test`.
 
 use std::io::{self, Write};
 use std::time::Duration;

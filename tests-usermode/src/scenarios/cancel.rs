@@ -79,7 +79,7 @@ fn twice(session: &Session) -> Result<Tally> {
     for tag in 0..rounds {
         let sent = session.device.pend(tag)?;
         sent.expect_found(true)?;
-        // The request may or may not have ended by now, so either result is right.
+        // The request may have ended, so both results are correct.
         sent.cancel()?;
         sent.expect_cancelled()?;
         sent.expect_found(false)?;

@@ -43,7 +43,7 @@ fn cancel_against_completion(session: &Session) -> Result<Tally> {
     Ok(tally)
 }
 
-/// The canceller, which also sends the requests and checks how they end; returns how many were completed. It may send the next
+/// Runs the canceller, which also sends the requests and checks how they end; returns how many were completed. It may send the next
 /// request before the completer has answered.
 fn cancel_rounds(session: &Session, baton: &Baton, rounds: u64) -> Result<u64> {
     let mut count = 0;
@@ -62,7 +62,7 @@ fn cancel_rounds(session: &Session, baton: &Baton, rounds: u64) -> Result<u64> {
             count += 1;
             session.expect_nth(count, &sent)?;
         }
-        lead.favour_the_loser(completed);
+        lead.delay_the_winner(completed);
         let ended = Ended {
             round,
             found,
@@ -79,7 +79,7 @@ fn cancel_rounds(session: &Session, baton: &Baton, rounds: u64) -> Result<u64> {
     Ok(count)
 }
 
-/// Whether the completer completes a round's request by its tag, or else as the oldest.
+/// Returns whether the completer completes a round's request by its tag, or else as the oldest.
 const fn by_tag(round: u64) -> bool {
     !round.is_multiple_of(4)
 }
@@ -106,7 +106,7 @@ impl Ended {
     }
 }
 
-/// The completer; returns how many requests it completed.
+/// Runs the completer; returns how many requests it completed.
 fn complete_rounds(baton: &Baton, device: &Device) -> Result<u64> {
     let (mut round, mut count) = (0, 0);
     while let Some(lead) = baton.next(round)? {
@@ -132,23 +132,23 @@ impl Lead {
     /// A longer lead means that the machine is busy with something else.
     const MOST: i64 = 200_000;
 
-    /// How long the completer waits.
+    /// Returns how long the completer waits.
     fn of_canceller(&self) -> i64 {
         self.0.max(0)
     }
 
-    /// How long the canceller waits.
+    /// Returns how long the canceller waits.
     fn of_completer(&self) -> i64 {
         (-self.0).max(0)
     }
 
-    fn favour_the_loser(&mut self, completed: bool) {
+    fn delay_the_winner(&mut self, completed: bool) {
         let step = if completed { Self::STEP } else { -Self::STEP };
         self.0 = (self.0 + step).clamp(-Self::MOST, Self::MOST);
     }
 }
 
-/// What the two threads exchange: only numbers of rounds, so that they start at the same time.
+/// The numbers that the two threads exchange so that they start each round at the same time.
 #[derive(Debug, Default)]
 struct Baton {
     /// The round that has started.

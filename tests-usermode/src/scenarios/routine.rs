@@ -51,7 +51,7 @@ use crate::error::{Result, ensure};
 /// Runs a scenario of a routine.
 type Run = fn(&Session, Routine) -> Result<Tally>;
 
-/// A call with an argument and values.
+/// Returns a call with an argument and values.
 const fn call<const N: usize>(argument: u64, values: [u64; N]) -> Call {
     Call {
         argument,
@@ -61,7 +61,7 @@ const fn call<const N: usize>(argument: u64, values: [u64; N]) -> Call {
     }
 }
 
-/// A routine returned this number, or nothing (0).
+/// The result of a routine that returned this number, or nothing (0).
 const fn number(value: u64) -> CallResult {
     CallResult {
         value,
@@ -73,7 +73,7 @@ const fn number(value: u64) -> CallResult {
     }
 }
 
-/// A routine returned this node, or a number and TRUE.
+/// The result of a routine that returned this node, or a number and TRUE.
 const fn found(value: u64) -> CallResult {
     CallResult {
         found: 1,
@@ -84,7 +84,7 @@ const fn found(value: u64) -> CallResult {
 /// A routine returned NULL.
 const NULL: CallResult = number(0);
 
-/// The same, with these values left.
+/// The same result, with these values left.
 const fn leaving<const N: usize>(returned: CallResult, left: [u64; N]) -> CallResult {
     CallResult {
         count: count_of(N),
@@ -101,7 +101,7 @@ const fn count_of(values: usize) -> u32 {
     values as u32
 }
 
-/// The values, followed by zeros.
+/// Returns the values, followed by zeros.
 const fn filled<const N: usize, const ALL: usize>(values: [u64; N]) -> [u64; ALL] {
     let mut all = [0; ALL];
     let (front, _) = all.split_at_mut(N);

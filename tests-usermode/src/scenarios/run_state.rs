@@ -48,7 +48,7 @@ fn stopped(session: &Session) -> Result<Tally> {
     Ok(Tally::completed(3))
 }
 
-/// Each state is set after each.
+/// Sets each state after each.
 fn old_state(session: &Session) -> Result<Tally> {
     const RUNNING: u32 = RunState::RUNNING;
     const STOPPED: u32 = RunState::STOPPED;

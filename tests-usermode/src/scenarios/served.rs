@@ -151,7 +151,7 @@ fn cancel_against_service(session: &Session) -> Result<Tally> {
     Ok(Tally::completed(orders.len() as u64).cancelled(cancelled))
 }
 
-/// The key of each round, which is now smaller and now larger than the one before.
+/// Returns the key of each round, which is now smaller and now larger than the one before.
 fn key(round: u64) -> u32 {
     [4, 1, 7, 3][(round % 4) as usize]
 }

@@ -103,12 +103,12 @@ impl Session {
         })
     }
 
-    /// How often to repeat something: `usual` times, unless the run has an option for it.
+    /// Returns how often to repeat something: `usual` times, unless the run has an option for it.
     pub fn rounds(&self, usual: u64) -> u64 {
         self.context.iterations.unwrap_or(usual)
     }
 
-    /// The seed of random choices.
+    /// Returns the seed of random choices.
     pub fn seed(&self) -> u64 {
         self.context.seed
     }

@@ -21,7 +21,7 @@ pub const SCENARIOS: &[Scenario] = scenarios! { "statistics":
         "the requests accepted on each processor add up to the total, and DPCs are counted";
 };
 
-/// A time in units of 100 ns.
+/// Converts a time to units of 100 ns.
 fn units(time: Duration) -> i64 {
     i64::try_from(time.as_nanos() / 100).unwrap_or(i64::MAX)
 }

@@ -55,7 +55,7 @@ pub const SCENARIOS: &[Scenario] = threads! {
     KeGetCurrentProcessorNumber Rounds: "the processor exists, on every thread",
 };
 
-/// How often each thread runs a routine: often enough for the threads to run at the same time, since a thread takes some
+/// Returns how often each thread runs a routine: often enough for the threads to run at the same time, since a thread takes some
 /// hundred microseconds to start. A routine whose rounds wait for another thread is run less often.
 const fn usual_rounds(routine: Routine) -> u64 {
     match routine {

@@ -73,7 +73,7 @@ impl Answer {
     }
 }
 
-/// The output of a request that succeeded, if it has the size of a `T`.
+/// Returns the output of a request that succeeded, if it has the size of a `T`.
 fn read<T: FromBytes>(end: &Completion) -> Option<T> {
     (end.status == Status::SUCCESS).then(|| end.read().ok())?
 }
@@ -110,7 +110,7 @@ pub fn describe(code: u32, end: &Completion, before: &Counters) -> String {
     format!("{}, {} bytes, {described}", end.status, end.information)
 }
 
-/// The number of accepted requests, as a sequence number has it.
+/// Returns the number of accepted requests, as a sequence number has it.
 pub fn wrapped(submitted: u64) -> u32 {
     u32::try_from(submitted & u64::from(u32::MAX)).unwrap_or_default()
 }

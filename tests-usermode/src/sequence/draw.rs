@@ -86,7 +86,7 @@ impl Sequence {
         };
     }
 
-    /// Whether the step cancels the requests of a file that has none. `CancelIoEx` is documented to fail with
+    /// Returns whether the step cancels the requests of a file that has none. `CancelIoEx` is documented to fail with
     /// `ERROR_NOT_FOUND` then, and does so on the model; under Wine it succeeds.
     fn finds_nothing(&self, step: &Step) -> bool {
         let is_for_all = matches!(step, Step::CancelAll { .. });
@@ -138,7 +138,7 @@ fn control(rng: &mut Rng) -> Control {
         35..37 => Control::Statistics,
         37..40 => Control::Pop,
         40..42 => Control::SetRunState {
-            // A stopped device refuses most requests, so it is stopped seldom.
+            // A stopped device refuses most requests, so it is rarely stopped.
             state: u32::from(rng.u8(..4) == 0),
         },
         42..46 => routine(rng),
@@ -228,7 +228,7 @@ fn numbers(rng: &mut Rng, count: usize) -> Vec<u64> {
     (0..count).map(|_| number(rng)).collect()
 }
 
-/// A small number, or one at the edges of 32 bits.
+/// Draws a small number, or one at the edges of 32 bits.
 fn number(rng: &mut Rng) -> u64 {
     const EDGES: [u64; 4] = [0x7fff_ffff, 0x8000_0000, 0xffff_fffe, 0xffff_ffff];
     if rng.u8(..4) == 0 {
@@ -238,7 +238,7 @@ fn number(rng: &mut Rng) -> u64 {
     }
 }
 
-/// A block's size, and the sizes and offsets of segments, which are mostly valid for a zone.
+/// Draws a block's size, and the sizes and offsets of segments, which are mostly valid for a zone.
 fn segments(rng: &mut Rng, count: usize) -> Vec<u64> {
     let mut multiple_of_8 = |most: u64| {
         let odd = u64::from(rng.u8(..8) == 0);

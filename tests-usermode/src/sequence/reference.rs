@@ -74,7 +74,7 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// A device with these counters and no pending request.
+    /// Returns a device with these counters and no pending request.
     pub fn new(before: Counters) -> Self {
         Self {
             files: Vec::new(),
@@ -87,7 +87,7 @@ impl Reference {
         }
     }
 
-    /// The step with the number of its file or request resolved; `None` if it does not apply.
+    /// Returns the step with the number of its file or request resolved; `None` if it does not apply.
     pub fn resolve(&self, step: &Step) -> Option<Step> {
         let mut step = step.clone();
         let started = self.presence == Presence::Started;
@@ -114,31 +114,31 @@ impl Reference {
         open.map(|(index, _)| index).collect()
     }
 
-    /// The last requests of open files that may pend.
+    /// Returns the last requests of open files that may pend.
     fn named(&self) -> Vec<usize> {
         let requests = self.requests.iter().enumerate().rev();
         let named = requests.filter(|(_, one)| one.may_pend && self.files[one.file].is_open);
         named.map(|(index, _)| index).take(NAMED).collect()
     }
 
-    /// Whether any request is being served.
+    /// Returns whether any request is being served.
     pub fn is_serving(&self) -> bool {
         self.queues.keyed.is_busy() || self.queues.serial.is_busy()
     }
 
-    /// Whether *keyed*, and whether *serial*, is serving a request.
+    /// Returns whether *keyed*, and whether *serial*, is serving a request.
     pub fn busy(&self) -> [bool; 2] {
         [self.queues.keyed.is_busy(), self.queues.serial.is_busy()]
     }
 
-    /// The requests that have not ended.
+    /// Returns the requests that have not ended.
     pub fn waiting(&self) -> impl Iterator<Item = usize> {
         let requests = self.requests.iter().enumerate();
         let waiting = requests.filter(|(_, one)| !one.has_ended);
         waiting.map(|(index, _)| index)
     }
 
-    /// The requests that have ended since the last call of [`take_ended`](Self::take_ended).
+    /// Returns the requests that have ended since the last call of [`take_ended`](Self::take_ended).
     pub fn ended(&self) -> &[Ended] {
         &self.ended
     }
@@ -224,13 +224,13 @@ impl Reference {
         outcome
     }
 
-    /// Whether a request of a file has not ended.
+    /// Returns whether a request of a file has not ended.
     fn is_in_use(&self, file: usize) -> bool {
         let mut requests = self.requests.iter();
         requests.any(|one| one.file == file && !one.has_ended)
     }
 
-    /// Whether a file is open, or is closed but has a request that has not ended.
+    /// Returns whether a file is open, or is closed but has a request that has not ended.
     fn has_files(&self) -> bool {
         let mut files = self.files.iter().enumerate();
         files.any(|(index, file)| file.is_open || self.is_in_use(index))
@@ -284,7 +284,7 @@ impl Reference {
         Outcome::Done
     }
 
-    /// The steps that clean up after a sequence: no request stays pending, no record on the stack.
+    /// Returns the steps that clean up after a sequence: no request stays pending, no record on the stack.
     pub fn clean_up(&self) -> Vec<Step> {
         let send = |control| Step::Send { file: 0, control };
         let mut steps = vec![Step::Drain];
@@ -301,7 +301,7 @@ impl Reference {
         steps
     }
 
-    /// The steps that remove the device, so that the driver can be unloaded.
+    /// Returns the steps that remove the device, so that the driver can be unloaded.
     pub fn removal(&self) -> Vec<Step> {
         let mut steps = vec![Step::Drain];
         steps.extend(self.open_files().iter().map(|_| Step::Close { file: 0 }));

@@ -94,7 +94,7 @@ pub enum Control {
 }
 
 impl Control {
-    /// The request as it is sent.
+    /// Returns the request as it is sent.
     pub fn ioctl(&self) -> Ioctl {
         match *self {
             Self::Version => Ioctl::get_version(),

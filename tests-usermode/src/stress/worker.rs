@@ -33,7 +33,7 @@ pub struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    /// A worker that keeps `quota` requests pending, with tags that no other thread uses.
+    /// Returns a worker that keeps `quota` requests pending, with tags that no other thread uses.
     pub fn new(shared: &'a Shared, thread: u16, quota: usize, rng: Rng) -> Result<Self> {
         Ok(Self {
             shared,
@@ -71,7 +71,7 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Draws a request, for *fifo* more often than not, or for a queue that completes it by itself.
+    /// Draws a request, mostly for *fifo*, otherwise for a queue that completes it by itself.
     fn draw(&mut self) -> Pend {
         let fifo = fifo(self.next_tag);
         self.next_tag += 1;

@@ -101,7 +101,7 @@ impl Request {
         dispatch!(self.cancel())
     }
 
-    /// Whether the request has ended.
+    /// Returns whether the request has ended.
     pub fn is_done(&self) -> bool {
         dispatch!(self.is_done())
     }

@@ -35,7 +35,7 @@ impl Default for Kernel {
 
 static CHOSEN: OnceLock<Kernel> = OnceLock::new();
 
-/// The kernel of this run. Commands without the option use this system's own.
+/// Returns the kernel of this run. Commands without the option use this system's own.
 pub fn chosen() -> Kernel {
     CHOSEN.get().copied().unwrap_or(Kernel::Device)
 }
@@ -58,7 +58,7 @@ pub fn stop() -> Result<()> {
     }
 }
 
-/// The violation that stopped the model kernel.
+/// Returns the violation that stopped the model kernel.
 pub fn stopped() -> Option<String> {
     match chosen() {
         Kernel::Model => model::stopped(),
@@ -66,14 +66,14 @@ pub fn stopped() -> Option<String> {
     }
 }
 
-/// The kernel's time, for measurements. The model kernel's may be ahead of this system's.
+/// Returns the kernel's time, for measurements. The model kernel's may be ahead of this system's.
 pub fn now() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
     let model = (chosen() == Kernel::Model).then(model::now).flatten();
     model.unwrap_or_else(|| START.get_or_init(Instant::now).elapsed())
 }
 
-/// The reason why the kernel does not support a second process, if it does not.
+/// Returns the reason why the kernel does not support a second process, if it does not.
 pub fn lacks_processes() -> Option<&'static str> {
     match chosen() {
         Kernel::Model => {

@@ -155,7 +155,7 @@ pub fn start(on: &On) -> Result {
     Ok(())
 }
 
-/// The kernel's time.
+/// Returns the kernel's time.
 pub fn now() -> Option<Duration> {
     Some(MACHINE.get()?.kernel.now())
 }
@@ -180,7 +180,7 @@ pub fn stop() -> Result {
     stopped().map_or(Ok(()), |violation| Err(Error::failed(violation)))
 }
 
-/// The violation that stopped the kernel.
+/// Returns the violation that stopped the kernel.
 pub fn stopped() -> Option<String> {
     stopped_by(&MACHINE.get()?.kernel)
 }
@@ -252,7 +252,7 @@ impl Request {
         Ok(self.0.cancel())
     }
 
-    /// Whether the request has ended.
+    /// Returns whether the request has ended.
     pub fn is_done(&self) -> bool {
         self.0.is_done()
     }

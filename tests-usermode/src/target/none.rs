@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Devnode, Installed, Removed, ServiceState};
 use crate::error::{Error, Result};
 
-/// The error of everything that needs the device.
+/// Returns the error of everything that needs the device.
 pub fn no_device() -> Error {
     Error::could_not_run(
         "the device is on Windows or Wine only: run the harness.exe that was built for Windows there, \

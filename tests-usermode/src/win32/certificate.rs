@@ -10,7 +10,7 @@ use windows_sys::Win32::Security::Cryptography::{CERT_CONTEXT, HCERTSTORE, X509_
 use super::{last_error, wide};
 use crate::error::{Error, Result};
 
-/// Whether a DER-encoded certificate is in one of the machine's stores.
+/// Returns whether a DER-encoded certificate is in one of the machine's stores.
 pub fn is_in_store(store: &str, encoded: &[u8]) -> Result<bool> {
     let wanted = Context::parse(encoded)?;
     match Store::of_machine(store)? {
@@ -82,7 +82,7 @@ impl Store {
         )))
     }
 
-    /// Whether a certificate is in the store.
+    /// Returns whether a certificate is in the store.
     fn has(&self, wanted: &Context) -> Result<bool> {
         // SAFETY: the store is open, this kind of search takes a certificate, and null begins the search.
         let found = unsafe {

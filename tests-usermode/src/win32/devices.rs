@@ -29,7 +29,7 @@ pub struct Class {
 }
 
 impl Class {
-    /// The class of the devices that an INF installs.
+    /// Returns the class of the devices that an INF installs.
     pub fn of_inf(inf: &Path) -> Result<Self> {
         let path = wide(inf);
         let mut guid = GUID::default();
@@ -78,7 +78,7 @@ impl DeviceSet {
         Ok(Self(set))
     }
 
-    /// Every root-enumerated device that is registered, present or not.
+    /// Returns every root-enumerated device that is registered, present or not.
     pub fn root_enumerated() -> Result<Self> {
         let root = wide("ROOT");
         let flags = setup::DIGCF_ALLCLASSES;
@@ -89,7 +89,7 @@ impl DeviceSet {
         Self::checked(set, "SetupDiGetClassDevs")
     }
 
-    /// Every device that has this interface, enabled.
+    /// Returns every device that has this interface, enabled.
     fn with_interface(interface: &GUID) -> Result<Self> {
         let flags = setup::DIGCF_DEVICEINTERFACE | setup::DIGCF_PRESENT;
         // SAFETY: the GUID outlives the call, and no enumerator is named.
@@ -98,7 +98,7 @@ impl DeviceSet {
         Self::checked(set, "SetupDiGetClassDevs")
     }
 
-    /// An empty set, for devices of a class.
+    /// Returns an empty set, for devices of a class.
     pub fn empty(class: &Class) -> Result<Self> {
         // SAFETY: the GUID outlives the call, and there is no parent window.
         let set =
@@ -106,7 +106,7 @@ impl DeviceSet {
         Self::checked(set, "SetupDiCreateDeviceInfoList")
     }
 
-    /// The devices that have this hardware ID.
+    /// Returns the devices that have this hardware ID.
     pub fn having(&self, hardware_id: &str) -> Result<Vec<Member>> {
         let mut found = Vec::new();
         for index in 0.. {
@@ -125,7 +125,7 @@ impl DeviceSet {
         Ok(found)
     }
 
-    /// A device's hardware IDs; none if they cannot be read.
+    /// Returns a device's hardware IDs; none if they cannot be read.
     fn hardware_ids(&self, member: &Member) -> Vec<String> {
         let mut ids = vec![0_u16; STRING_LEN];
         // SAFETY: the set is open and contains the device. The buffer is writable for its length; the pointers to the
@@ -148,7 +148,7 @@ impl DeviceSet {
         ids.take_while(|id| !id.is_empty()).collect()
     }
 
-    /// A device's instance ID.
+    /// Returns a device's instance ID.
     pub fn instance_id(&self, member: &Member) -> Result<String> {
         let mut id = vec![0_u16; STRING_LEN];
         // SAFETY: the set is open and contains the device; the buffer is writable for its length, and the pointer to the
@@ -166,7 +166,7 @@ impl DeviceSet {
         Ok(from_wide(&id))
     }
 
-    /// The name of the INF that a device was installed from, in the system's INF folder.
+    /// Returns the name of the INF that a device was installed from, in the system's INF folder.
     pub fn inf_name(&self, member: &Member) -> Option<String> {
         // SAFETY: the set is open and contains the device.
         let key = unsafe {
@@ -186,7 +186,7 @@ impl DeviceSet {
         unsafe { Key::from_raw(key) }.string("InfPath")
     }
 
-    /// The condition of a device.
+    /// Returns the condition of a device.
     pub fn condition(member: &Member) -> Condition {
         let (mut status, mut problem) = (0, 0);
         // SAFETY: both numbers are writable.
@@ -284,12 +284,12 @@ impl DeviceSet {
     }
 }
 
-/// The path of the first device with Interlock's interface.
+/// Returns the path of the first device with Interlock's interface.
 pub fn interface_path() -> Result<Option<String>> {
     path_of(&INTERFACE)
 }
 
-/// The path of the first device with this interface.
+/// Returns the path of the first device with this interface.
 pub fn path_of(class: &GUID) -> Result<Option<String>> {
     let set = DeviceSet::with_interface(class)?;
     let mut interface = SP_DEVICE_INTERFACE_DATA {
@@ -328,7 +328,7 @@ pub fn path_of(class: &GUID) -> Result<Option<String>> {
     Ok(Some(from_wide(&path)))
 }
 
-/// An empty structure, for a function that returns a device.
+/// Returns an empty structure, for a function that returns a device.
 fn blank_data() -> SP_DEVINFO_DATA {
     SP_DEVINFO_DATA {
         cbSize: size::<SP_DEVINFO_DATA>(),
@@ -345,7 +345,7 @@ fn no_more_items(what: &str) -> Result {
     Err(Error::failed(format!("{what}: {error}")))
 }
 
-/// A buffer's length in units, for Win32.
+/// Returns a buffer's length in units, for Win32.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the buffers here are short"
@@ -354,7 +354,7 @@ const fn units<T>(buffer: &[T]) -> u32 {
     buffer.len() as u32
 }
 
-/// A buffer's length in bytes, for Win32.
+/// Returns a buffer's length in bytes, for Win32.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the buffers here are short"

@@ -28,7 +28,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event that no other request uses.
+    /// Returns an event that no other request uses.
     pub fn new() -> io::Result<Self> {
         let object = match spare().pop() {
             Some(object) => object,
@@ -39,7 +39,7 @@ impl Event {
         })
     }
 
-    /// The handle, which stays open while `self` exists.
+    /// Returns the handle, which stays open while `self` exists.
     pub fn handle(&self) -> HANDLE {
         let object = self.object.as_ref();
         object.map_or(ptr::null_mut(), AsRawHandle::as_raw_handle)

@@ -1,7 +1,6 @@
 //! Collects the facts for `doctor`.
 
 use std::fs;
-use std::path::PathBuf;
 
 use super::certificate::is_in_store;
 use super::code_integrity::code_integrity;
@@ -13,6 +12,7 @@ use super::service::service_state;
 use crate::doctor::image::machine_of;
 use crate::doctor::{Facts, Machine};
 use crate::error::{Error, Result};
+use crate::target::beside_this_program;
 
 /// The key that contains whether Secure Boot was on when Windows started.
 const SECURE_BOOT: &str = r"SYSTEM\CurrentControlSet\Control\SecureBoot\State";
@@ -56,13 +56,6 @@ fn driver() -> Result<Machine> {
 
 fn certificate_is_in(store: &str) -> Result<bool> {
     is_in_store(store, &read_beside("interlock.cer")?)
-}
-
-fn beside_this_program(name: &str) -> Result<PathBuf> {
-    let program = std::env::current_exe().map_err(|error| {
-        Error::failed(format!("the path of this program is not known: {error}"))
-    })?;
-    Ok(program.with_file_name(name))
 }
 
 fn read_beside(name: &str) -> Result<Vec<u8>> {

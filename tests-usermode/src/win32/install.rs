@@ -50,7 +50,7 @@ pub(super) fn install_new(inf: &Path) -> Result<bool> {
     let set = DeviceSet::empty(&class)?;
     let device = set.create(&class, interlock_abi::HARDWARE_ID)?;
     update_driver(inf).inspect_err(|_| {
-        // The first error is the one to report.
+        // The first error is reported.
         let _ = set.remove(&device);
     })
 }
@@ -83,7 +83,7 @@ fn update_driver(inf: &Path) -> Result<bool> {
     Ok(restart_needed != 0)
 }
 
-/// The advice for an error of `UpdateDriverForPlugAndPlayDevices`.
+/// Returns the advice for an error of `UpdateDriverForPlugAndPlayDevices`.
 const fn advice(code: u32) -> &'static str {
     match code {
         // TRUST_E_*, CERT_E_*, ERROR_NO_CATALOG_FOR_OEM_INF, ERROR_NOT_INSTALLED to ERROR_AUTHENTICODE_PUBLISHER_NOT_TRUSTED and
@@ -171,7 +171,7 @@ pub(super) fn wait_for_interface(expected: bool) -> Result {
     Ok(())
 }
 
-/// Why the device does not start, if the system reports it.
+/// Returns why the device does not start, if the system reports it.
 fn why() -> String {
     let devnodes = devnodes().unwrap_or_default();
     let problem = devnodes.iter().map(|devnode| devnode.condition);

@@ -7,7 +7,7 @@ use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress
 
 use super::wide;
 
-/// A function of a library that this program imports, if the library has it.
+/// Returns a function of a library that this program imports, if the library has it.
 pub fn function(library: &str, name: &CStr) -> FARPROC {
     let library = wide(library);
     // SAFETY: the name ends with a NUL.

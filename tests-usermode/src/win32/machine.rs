@@ -12,7 +12,7 @@ use crate::doctor::{Machine, System};
 use crate::error::{Error, Result};
 use crate::status::Status;
 
-/// The machine's own architecture, even if it emulates this program.
+/// Returns the machine's own architecture, even if it emulates this program.
 pub fn native_machine() -> Result<Machine> {
     // SAFETY: the function has no obligations; it returns a pseudo handle, which is not closed.
     let process = unsafe { GetCurrentProcess() };
@@ -23,7 +23,7 @@ pub fn native_machine() -> Result<Machine> {
     Ok(Machine(native))
 }
 
-/// The system: Wine if ntdll.dll has a Wine version, otherwise Windows.
+/// Returns the system: Wine if ntdll.dll has a Wine version, otherwise Windows.
 pub fn system() -> Result<System> {
     if let Some(version) = wine_version() {
         return Ok(System::Wine(version));
@@ -38,11 +38,11 @@ pub fn system() -> Result<System> {
         let status = Status(status.cast_unsigned());
         return Err(Error::failed(format!("RtlGetVersion: {status}")));
     }
-    Ok(System::Windows {
-        major: version.dwMajorVersion,
-        minor: version.dwMinorVersion,
-        build: version.dwBuildNumber,
-    })
+    Ok(System::Windows([
+        version.dwMajorVersion,
+        version.dwMinorVersion,
+        version.dwBuildNumber,
+    ]))
 }
 
 /// Wine's version.

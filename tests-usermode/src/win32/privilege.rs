@@ -21,7 +21,7 @@ pub fn require_administrator() -> Result {
     ))
 }
 
-/// Whether the process runs elevated, as an administrator.
+/// Returns whether the process runs elevated, as an administrator.
 pub fn is_elevated() -> Result<bool> {
     // SAFETY: the function has no obligations; it returns a pseudo handle, which is not closed.
     let process = unsafe { GetCurrentProcess() };

@@ -34,7 +34,7 @@ impl Key {
         Self(key)
     }
 
-    /// A string value.
+    /// Returns a string value.
     pub fn string(&self, name: &str) -> Option<String> {
         let name = wide(name);
         let mut value = vec![0_u16; LENGTH as usize];
@@ -56,7 +56,7 @@ impl Key {
     }
 }
 
-/// A number in a key below `HKEY_LOCAL_MACHINE`; `None` if the key or the value does not exist.
+/// Returns a number in a key below `HKEY_LOCAL_MACHINE`; `None` if the key or the value does not exist.
 pub fn machine_number(key: &str, name: &str) -> Result<Option<u32>> {
     let (key_wide, name_wide) = (wide(key), wide(name));
     let (mut value, mut length) = (0_u32, size::<u32>());

@@ -59,33 +59,33 @@ impl InFlight {
         }))
     }
 
-    /// The event that is set when the request ends.
+    /// Returns the event that is set when the request ends.
     pub const fn event(&self) -> &Event {
         &self.event
     }
 
-    /// The input buffer.
+    /// Returns the input buffer.
     pub const fn input(&self) -> &[u8] {
         &self.input
     }
 
-    /// The output buffer.
+    /// Returns the output buffer.
     pub const fn output(&self) -> &[AtomicU8] {
         &self.output
     }
 
-    /// The I/O status block, which the kernel writes.
+    /// Returns the I/O status block, which the kernel writes.
     pub const fn io_status_block(&self) -> *mut IO_STATUS_BLOCK {
         (&raw const self.overlapped).cast_mut().cast()
     }
 
-    /// The address by which `CancelIoEx` identifies the request.
+    /// Returns the address by which `CancelIoEx` identifies the request.
     const fn overlapped(&self) -> *const OVERLAPPED {
         (&raw const self.overlapped).cast()
     }
 
-    /// The status, which is `STATUS_PENDING` until the request ends. The kernel writes it last, so the rest is valid once it has changed
-    /// (`HasOverlappedIoCompleted` and `GetOverlappedResult` rely on the same).
+    /// Returns the status, which is `STATUS_PENDING` until the request ends. The kernel writes it last, so the rest is valid once it
+    /// has changed (`HasOverlappedIoCompleted` and `GetOverlappedResult` rely on the same).
     fn status(&self) -> Status {
         Status(self.overlapped.status.load(Ordering::Acquire))
     }
@@ -102,7 +102,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request for which `NtDeviceIoControlFile` has returned `answer`.
+    /// Returns a request for which `NtDeviceIoControlFile` has returned `answer`.
     pub(super) fn new(file: &Arc<OwnedHandle>, io: Arc<InFlight>, answer: Status) -> Self {
         Self {
             file: Arc::downgrade(file),
@@ -121,7 +121,7 @@ impl Request {
         super::device::cancelled(found, "CancelIoEx")
     }
 
-    /// Whether the request has ended.
+    /// Returns whether the request has ended.
     pub fn is_done(&self) -> bool {
         self.refused.is_some() || self.io.status() != Status::PENDING
     }

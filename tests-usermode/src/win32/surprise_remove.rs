@@ -14,7 +14,7 @@ use super::install::{install_new, wait_for_interface};
 use super::privilege::require_administrator;
 use super::{from_wide, library};
 use crate::error::{Error, Result};
-use crate::target::{Removal, RemovedDevice};
+use crate::target::{Removal, RemovedDevice, beside_this_program};
 
 /// `CM_Query_And_Remove_SubTreeW`
 type QueryAndRemove =
@@ -94,15 +94,13 @@ pub fn restore(removed: &RemovedDevice) -> Result {
     wait_for_interface(true)
 }
 
-/// The INF beside this program. The copy in Wine's INF folder cannot be used, since Wine looks for the driver beside the INF.
+/// Returns the INF beside this program. The copy in Wine's INF folder cannot be used, since Wine looks for the driver beside the INF.
 fn inf_beside_this_program() -> Option<PathBuf> {
-    let inf = std::env::current_exe()
-        .ok()?
-        .with_file_name("interlock.inf");
+    let inf = beside_this_program("interlock.inf").ok()?;
     inf.is_file().then_some(inf)
 }
 
-/// The function, if the system has it.
+/// Returns the function, if the system has it.
 fn query_and_remove() -> Option<QueryAndRemove> {
     let function = library::function("cfgmgr32.dll", c"CM_Query_And_Remove_SubTreeW")?;
     // SAFETY: cfgmgr32.h declares the function with this type.
@@ -111,7 +109,7 @@ fn query_and_remove() -> Option<QueryAndRemove> {
     })
 }
 
-/// The meaning of a veto.
+/// Returns the meaning of a veto.
 const fn reason(veto: PNP_VETO_TYPE) -> &'static str {
     #[expect(non_upper_case_globals, reason = "these are Windows' names")]
     match veto {

@@ -128,7 +128,7 @@ fn holds() -> Result {
     Ok(())
 }
 
-/// The median of a measurement while others are pending.
+/// Returns the median of a measurement while others are pending.
 fn among(queue: u32, others: u32, measure: fn() -> Result<Duration>) -> Result<Duration> {
     let (handles, requests) = send_others(queue, others)?;
     let mut times = Vec::with_capacity(ROUNDS);

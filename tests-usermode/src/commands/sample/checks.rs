@@ -9,7 +9,7 @@ use crate::status::Status;
 use crate::target::{Access, Completion, DEADLINE};
 use crate::win32::{Device, Event, Request, path_of};
 
-/// A request that ends with a status.
+/// Waits for a request, which must end with a status.
 fn end(request: &Request, what: &str, status: Status) -> Result<Completion> {
     let end = request.wait(DEADLINE)?;
     let end = end.ok_or_else(|| Error::failed(format!("{what} does not end")))?;
@@ -19,7 +19,7 @@ fn end(request: &Request, what: &str, status: Status) -> Result<Completion> {
     Ok(end)
 }
 
-/// A request that ends with success and these bytes.
+/// Waits for a request, which must succeed and return these bytes.
 fn returns(request: &Request, what: &str, expected: &[u8]) -> Result {
     let end = end(request, what, Status::SUCCESS)?;
     let returned = end.output.get(..end.information).unwrap_or_default();
@@ -28,7 +28,7 @@ fn returns(request: &Request, what: &str, expected: &[u8]) -> Result {
     })
 }
 
-/// A request that is pending.
+/// Checks that a request is pending.
 fn pends(request: Request, what: &str) -> Result<Request> {
     ensure(!request.is_done(), || format!("{what} is not pending"))?;
     Ok(request)

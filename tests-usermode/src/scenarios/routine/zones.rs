@@ -67,7 +67,7 @@ pub const SCENARIOS: &[Scenario] = routines! {
         };
 };
 
-/// The operation is refused, and the zone has this number of blocks.
+/// The result of an operation that was refused, on a zone with this number of blocks.
 const fn refused(blocks: u64) -> CallResult {
     CallResult {
         status: Status::INVALID_PARAMETER.0,

@@ -31,7 +31,7 @@ impl Reference {
         }
     }
 
-    /// How a request ends that the I/O manager or the driver refuses.
+    /// Returns how a request ends that the I/O manager or the driver refuses.
     fn refused(&mut self, file: usize, ioctl: &Ioctl) -> Option<Answer> {
         let granted = match self.files[file].access {
             Access::Read => 1,
@@ -49,7 +49,7 @@ impl Reference {
         Some(Answer::Only(status))
     }
 
-    /// How a well-formed request ends; `None` if it is pending.
+    /// Returns how a well-formed request ends; `None` if it is pending.
     fn execute_ioctl(&mut self, request: usize, file: usize, ioctl: &Ioctl) -> Option<Answer> {
         let input = &ioctl.input;
         Some(match ioctl.code {

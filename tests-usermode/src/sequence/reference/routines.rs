@@ -12,7 +12,7 @@ const DISPATCH_LEVEL: u64 = 2;
 /// The length of a segment's header (`ZONE_SEGMENT_HEADER`).
 const HEADER: u64 = 16;
 
-/// How a well-formed call must end.
+/// Returns how a well-formed call must end.
 pub fn answer(routine: Routine, call: &Call) -> Answer {
     if routine == Routine::KeGetCurrentProcessorNumber {
         return Answer::Processor;
@@ -22,7 +22,7 @@ pub fn answer(routine: Routine, call: &Call) -> Answer {
     Answer::Bytes(returned.as_bytes().into())
 }
 
-/// How a well-formed `RUN_THREADS` must end.
+/// Returns how a well-formed `RUN_THREADS` must end.
 pub fn threads_answer(run: &RunThreads) -> Answer {
     let (threads, rounds) = (u64::from(run.threads), u64::from(run.rounds));
     let all = threads * rounds;
@@ -41,7 +41,7 @@ pub fn threads_answer(run: &RunThreads) -> Answer {
     }
 }
 
-/// A node is returned, if there was one, and these values are left.
+/// Returns the result of a routine that returned a node, if there was one, and left these values.
 fn node(node: Option<u64>, left: &[u64]) -> CallResult {
     CallResult {
         found: u32::from(node.is_some()),
@@ -49,7 +49,7 @@ fn node(node: Option<u64>, left: &[u64]) -> CallResult {
     }
 }
 
-/// A number is returned, and these values are left.
+/// Returns the result of a routine that returned a number and left these values.
 fn number(value: u64, left: &[u64]) -> CallResult {
     let mut returned = CallResult {
         value,
@@ -69,7 +69,7 @@ fn returned(routine: Routine, argument: u64, values: &[u64]) -> CallResult {
         }
         Routine::IoReleaseCancelSpinLock => number(PASSIVE_LEVEL, &[]),
         Routine::KeReleaseSpinLock => node(Some(PASSIVE_LEVEL), &[]),
-        // A request that is left pending is not answered here.
+        // A request that stays pending has no result here.
         Routine::IoSetCancelRoutine => node(Some(0), &[]),
         Routine::KeInitializeSpinLock | Routine::KeReleaseSpinLockFromDpcLevel => number(1, &[]),
         Routine::KeAcquireSpinLockAtDpcLevel | Routine::KeInitializeDeviceQueue => number(0, &[]),
@@ -142,7 +142,7 @@ fn refused(blocks: u64) -> CallResult {
     }
 }
 
-/// The number of blocks of a zone that is initialized with this segment; `None` if the segment is refused.
+/// Returns the number of blocks of a zone that is initialized with this segment; `None` if the segment is refused.
 fn initialized(block: u64, size: u64, offset: u64) -> Option<u64> {
     let aligned = block.is_multiple_of(8) && offset.is_multiple_of(8);
     let fits = block != 0 && block <= size && size >= HEADER;
