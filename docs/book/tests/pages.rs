@@ -1,4 +1,4 @@
-//! Checks that what the repository's pages name exists: the files of links, and the tasks of `cargo make`.
+//! Checks that the files of links and the tasks of `cargo make` in the repository's pages exist.
 
 use std::{
     fs,

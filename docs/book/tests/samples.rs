@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-/// The lines of the Rust files in a folder that are neither blank nor only a comment.
+/// Returns the lines of the Rust files in a folder that are neither blank nor only a comment.
 fn lines(folder: &Path) -> usize {
     let entries = fs::read_dir(folder).expect("the folder is readable");
     let texts = entries.map(|entry| {
