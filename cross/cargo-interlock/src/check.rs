@@ -8,10 +8,12 @@ use std::{
 use object::{
     LittleEndian as LE,
     pe::{
-        IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE, IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY,
-        IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA, IMAGE_DLLCHARACTERISTICS_NX_COMPAT,
-        IMAGE_FILE_RELOCS_STRIPPED, IMAGE_SCN_MEM_DISCARDABLE, IMAGE_SCN_MEM_EXECUTE,
-        IMAGE_SCN_MEM_NOT_PAGED, IMAGE_SCN_MEM_WRITE, IMAGE_SUBSYSTEM_NATIVE,
+        IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE as DYNAMIC_BASE,
+        IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY as FORCE_INTEGRITY,
+        IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA as HIGH_ENTROPY_VA,
+        IMAGE_DLLCHARACTERISTICS_NX_COMPAT as NX_COMPAT, IMAGE_FILE_RELOCS_STRIPPED,
+        IMAGE_SCN_MEM_DISCARDABLE, IMAGE_SCN_MEM_EXECUTE, IMAGE_SCN_MEM_NOT_PAGED,
+        IMAGE_SCN_MEM_WRITE, IMAGE_SUBSYSTEM_NATIVE,
     },
 };
 
@@ -98,21 +100,15 @@ fn headers(image: &Image) -> Vec<Finding> {
     vec![
         ("subsystem", subsystem),
         ("versions", versions),
-        (
-            "no execution of data",
-            flag(IMAGE_DLLCHARACTERISTICS_NX_COMPAT, "NX_COMPAT"),
-        ),
-        (
-            "any address",
-            flag(IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE, "DYNAMIC_BASE"),
-        ),
+        ("no execution of data", flag(NX_COMPAT, "NX_COMPAT")),
+        ("any address", flag(DYNAMIC_BASE, "DYNAMIC_BASE")),
         (
             "any 64-bit address",
-            flag(IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA, "HIGH_ENTROPY_VA"),
+            flag(HIGH_ENTROPY_VA, "HIGH_ENTROPY_VA"),
         ),
         (
             "signature required",
-            flag(IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY, "FORCE_INTEGRITY"),
+            flag(FORCE_INTEGRITY, "FORCE_INTEGRITY"),
         ),
         ("checksum", checksum),
         ("alignment", alignment),

@@ -56,16 +56,10 @@ fn subsystem() {
 #[test]
 fn dll_characteristics() {
     for (flag, name) in [
-        (IMAGE_DLLCHARACTERISTICS_NX_COMPAT, "no execution of data"),
-        (IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE, "any address"),
-        (
-            IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA,
-            "any 64-bit address",
-        ),
-        (
-            IMAGE_DLLCHARACTERISTICS_FORCE_INTEGRITY,
-            "signature required",
-        ),
+        (NX_COMPAT, "no execution of data"),
+        (DYNAMIC_BASE, "any address"),
+        (HIGH_ENTROPY_VA, "any 64-bit address"),
+        (FORCE_INTEGRITY, "signature required"),
     ] {
         assert_eq!(spoilt(|image| image.dll_flags.0 &= !flag.0), [name]);
     }

@@ -126,30 +126,21 @@ fn unchecked_exit_code_is_found() {
 
 #[test]
 fn misspelt_name_is_found() {
-    for (part, other, expected) in [
-        (
-            "Get-Content",
-            "Get-Contents",
-            "line 17: Get-Contents is not in cmdlets.txt",
-        ),
-        (
-            "in Get-Answer",
-            "in Get-Anwser",
-            "line 14: Get-Anwser is not in cmdlets.txt",
-        ),
-        (
-            "-Version Latest\n",
-            "-Version Latest\nSet-StrictMode -Versoin 3\n",
-            "line 5: -Versoin of Set-StrictMode is not in cmdlets.txt",
-        ),
-        ("\"$line on", "\"$lien on", "line 15: $lien is set nowhere"),
-        ("@settings", "@setings", "line 17: @setings is set nowhere"),
-        (
-            "Path = $Name",
-            "Path = $Nam",
-            "line 13: $Nam is set nowhere",
-        ),
+    let again = "-Version Latest\nSet-StrictMode -Versoin 3";
+    for (part, other, line, name) in [
+        ("Get-Content", "Get-Contents", 17, "Get-Contents"),
+        ("in Get-Answer", "in Get-Anwser", 14, "Get-Anwser"),
+        ("-Version Latest", again, 5, "-Versoin of Set-StrictMode"),
     ] {
+        let expected = format!("line {line}: {name} is not in cmdlets.txt");
+        assert_eq!(with(part, other), [expected], "{other}");
+    }
+    for (part, other, line, name) in [
+        ("\"$line on", "\"$lien on", 15, "$lien"),
+        ("@settings", "@setings", 17, "@setings"),
+        ("Path = $Name", "Path = $Nam", 13, "$Nam"),
+    ] {
+        let expected = format!("line {line}: {name} is set nowhere");
         assert_eq!(with(part, other), [expected], "{other}");
     }
 }

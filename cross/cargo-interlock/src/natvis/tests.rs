@@ -76,60 +76,23 @@ fn misspelt_type_is_an_error() {
 
 #[test]
 fn misspelt_field_is_an_error() {
-    for (from, to, line, what) in [
-        (
-            "{length,d}",
-            "{lenght,d}",
-            5,
-            "demo::Queue<demo::Request> has no field lenght",
-        ),
-        (
-            "<Size>length",
-            "<Size>size",
-            9,
-            "demo::Queue<demo::Request> has no field size",
-        ),
-        (
-            "\"first\"",
-            "\"head\"",
-            8,
-            "demo::Queue<demo::Request> has no field head",
-        ),
-        (
-            "-&gt;tag",
-            "-&gt;tags",
-            12,
-            "demo::Request has no field tags",
-        ),
-        (
-            "0)-&gt;link",
-            "0)-&gt;entry",
-            12,
-            "demo::Request has no field entry",
-        ),
-        (
-            "link-&gt;next",
-            "link-&gt;Next",
-            13,
-            "demo::Link has no field Next",
-        ),
-        (
-            "-&gt;context",
-            "-&gt;contexts",
-            16,
-            "demo::Request has no field contexts",
-        ),
-        (
-            "length == 0",
-            "count == 0",
-            3,
-            "demo::Queue<demo::Request> has no field count",
-        ),
+    let (queue, link) = ("demo::Queue<demo::Request>", "demo::Link");
+    let request = "demo::Request";
+    for (from, to, line, record, field) in [
+        ("{length,d}", "{lenght,d}", 5, queue, "lenght"),
+        ("<Size>length", "<Size>size", 9, queue, "size"),
+        ("\"first\"", "\"head\"", 8, queue, "head"),
+        ("-&gt;tag", "-&gt;tags", 12, request, "tags"),
+        ("0)-&gt;link", "0)-&gt;entry", 12, request, "entry"),
+        ("link-&gt;next", "link-&gt;Next", 13, link, "Next"),
+        ("-&gt;context", "-&gt;contexts", 16, request, "contexts"),
+        ("length == 0", "count == 0", 3, queue, "count"),
     ] {
         let errors = errors(from, to);
         let found = errors.first().expect("an error");
         assert!(found.starts_with(&format!("line {line}: ")), "{found}");
-        assert!(found.ends_with(what), "{found}");
+        let what = format!("{record} has no field {field}");
+        assert!(found.ends_with(&what), "{found}");
     }
 }
 
