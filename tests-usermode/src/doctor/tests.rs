@@ -218,11 +218,8 @@ fn memory_integrity_is_a_problem_once_the_driver_was_not_loaded() {
     for code in [31, 37, 39, 48, 52] {
         let facts = on(installed(Condition::Problem(code)));
         assert_eq!(names(&facts), [check, "device"], "{code}");
-        assert!(
-            problems(&facts)[0]
-                .1
-                .contains("HypervisorEnforcedCodeIntegrity")
-        );
+        let (_, remedy) = &problems(&facts)[0];
+        assert!(remedy.contains("HypervisorEnforcedCodeIntegrity"));
     }
     // A disabled device does not show whether its driver loads.
     assert_eq!(names(&on(installed(Condition::Problem(22)))), ["device"]);
@@ -259,23 +256,16 @@ fn the_certificate_must_be_in_both_stores() {
 
 #[test]
 fn each_condition_of_the_device_has_its_remedy() {
-    let id = r#""ROOT\SYSTEM\0001""#;
+    let restart = r#"pnputil /restart-device "ROOT\SYSTEM\0001""#;
+    let enable = r#"pnputil /enable-device "ROOT\SYSTEM\0001""#;
+    let install_again = "harness remove, then harness install";
     for (condition, expected) in [
-        (
-            Condition::Problem(10),
-            format!("pnputil /restart-device {id}"),
-        ),
-        (Condition::Problem(14), "shutdown /r /t 0".into()),
-        (
-            Condition::Problem(22),
-            format!("pnputil /enable-device {id}"),
-        ),
-        (Condition::Problem(28), "harness install".into()),
-        (Condition::Stopped, format!("pnputil /restart-device {id}")),
-        (
-            Condition::Absent,
-            "harness remove, then harness install".into(),
-        ),
+        (Condition::Problem(10), restart),
+        (Condition::Problem(14), "shutdown /r /t 0"),
+        (Condition::Problem(22), enable),
+        (Condition::Problem(28), "harness install"),
+        (Condition::Stopped, restart),
+        (Condition::Absent, install_again),
     ] {
         let facts = installed(condition);
         assert_eq!(names(&facts), ["device"], "{condition}");

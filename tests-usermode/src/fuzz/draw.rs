@@ -73,6 +73,7 @@ fn input(rng: &mut Rng, code: u32, len: usize) -> Vec<u8> {
 
 /// Draws a number at the limit of some field.
 fn edge(rng: &mut Rng) -> u64 {
+    const MAX: u64 = u32::MAX as u64;
     const EDGES: [u64; 18] = [
         0,
         1,
@@ -89,8 +90,8 @@ fn edge(rng: &mut Rng) -> u64 {
         1001,
         65536,
         65537,
-        0xFFFF_FFFF,
-        0x1_0000_0000,
+        MAX,
+        MAX + 1,
         u64::MAX,
     ];
     EDGES[rng.usize(..EDGES.len())]
