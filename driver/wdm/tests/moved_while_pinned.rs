@@ -3,14 +3,13 @@
 
 mod common;
 
-use std::{cell::Cell, convert::Infallible, time::Duration};
+use std::{cell::Cell, convert::Infallible};
 
 use common::{Controlled, Controls, Loaded, stops};
 use nt::STATUS_SUCCESS;
 use pinned_init::{PinInit, pin_data, stack_try_pin_init, try_pin_init};
 use wdm::{
-    DeviceQueue, Dpc, DpcRoutine, Error, Handled, InterlockedList, Irp, NewDevice, NtStatus,
-    PassiveLevel, PendedIrp, Timer, TimerRoutine, irql::DispatchLevel,
+    DeviceQueue, Error, Handled, InterlockedList, Irp, NewDevice, NtStatus, PassiveLevel, PendedIrp,
 };
 
 thread_local! {
@@ -40,21 +39,6 @@ fn is_found(name: &str, attack: fn(&mut PassiveLevel)) {
     });
 }
 
-/// A routine that queues itself again.
-struct Again;
-
-impl TimerRoutine for Again {
-    fn run(timer: &Timer<Self>, irql: &mut DispatchLevel) {
-        timer.set(Duration::ZERO, irql);
-    }
-}
-
-impl DpcRoutine for Again {
-    fn run(dpc: &Dpc<Self>, _: &mut DispatchLevel) {
-        dpc.queue();
-    }
-}
-
 /// A structure that moves its field before it drops it.
 #[pin_data]
 #[repr(C, packed)]
@@ -67,24 +51,6 @@ struct Packed<T> {
 fn drop_packed<T, E>(field: impl PinInit<T, E>) {
     stack_try_pin_init!(let packed: Packed<T> = try_pin_init!(Packed { field <- field }? E));
     assert!(packed.is_ok());
-}
-
-#[test]
-fn a_timer_that_is_set_is_moved_and_dropped() {
-    is_found("a_timer_that_is_set_is_moved_and_dropped", |irql| {
-        let timer = Timer::new(Ok::<_, Error>(Again));
-        drop_packed::<Timer<Again>, Error>(timer.pin_chain(|timer| {
-            Timer::set(&timer, Duration::from_secs(1), irql);
-            Ok(())
-        }));
-    });
-}
-
-#[test]
-fn a_dpc_is_moved_and_dropped() {
-    is_found("a_dpc_is_moved_and_dropped", |_| {
-        drop_packed::<Dpc<Again>, Error>(Dpc::new(Ok::<_, Error>(Again)));
-    });
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn table() -> Vec<Row> {
             DeviceQueueNode<Both> => "SS-", DeviceQueueNode<SendOnly> => "S--",
             DeviceQueueNode<SyncOnly> => "-S-", DeviceQueueNode<Neither> => "---",
         }
-        Dpc ["C" Invariant("dpc_of_another_routine")] { Dpc<Routine> => "SS-" }
+        Dpc ["C" Invariant("dpc_of_another_routine")] { Dpc<Routine> => "SSU" }
         FileIrp ["'irp" Invariant("file_irp_shortened"), "R" Invariant("file_irp_of_another_record")] {
             FileIrp<'static> => "--U", FileIrp<'static, Unshared> => "--U",
         }
@@ -258,7 +258,7 @@ fn table() -> Vec<Row> {
             StartIoQueue<C> => "SS-", StartIoQueue<U> => "SS-",
         }
         Thread ["C" Invariant("thread_of_another_routine")] { Thread<Routine> => "SSU" }
-        Timer ["C" Invariant("timer_of_another_routine")] { Timer<Routine> => "SS-" }
+        Timer ["C" Invariant("timer_of_another_routine")] { Timer<Routine> => "SSU" }
         WorkItem ["C" Invariant("work_item_of_another_routine")] { WorkItem<Routine> => "SSU" }
         UserBuffer ["'a" Covariant] { UserBuffer<'static> => "--U" }
         // A zone contains no values, only memory for them.

@@ -6,11 +6,11 @@ use core::{
     mem::offset_of,
     ops::Deref,
     pin::Pin,
-    ptr::{from_ref, null_mut},
+    ptr::from_ref,
     sync::atomic::Ordering,
 };
 
-use nt::atomic::AtomicPtr;
+use nt::atomic::AtomicUsize;
 use pinned_init::{Init, PinInit, pin_data, pin_init, pin_init_from_closure, pinned_drop};
 
 use crate::ke::{
@@ -63,9 +63,9 @@ pub struct NodeInUse;
 pub struct DeviceQueueNode<T> {
     #[pin]
     entry: UnsafeCell<nt::KDEVICE_QUEUE_ENTRY>,
-    /// The queue that the node is on, or is being inserted into or removed from; NULL if there is none. See
+    /// The number of the queue that the node is on, or is being inserted into or removed from; [`NOWHERE`] if there is none. See
     /// [`DeviceQueue`].
-    home: AtomicPtr<nt::KDEVICE_QUEUE>,
+    home: AtomicUsize,
     value: T,
     #[pin]
     _pinned: PhantomPinned,
@@ -83,7 +83,7 @@ impl<T> DeviceQueueNode<T> {
     pub fn new(value: impl Init<T>) -> impl PinInit<Self> {
         pin_init!(Self {
             entry: UnsafeCell::new(nt::KDEVICE_QUEUE_ENTRY { Reserved: [0; 3] }),
-            home: AtomicPtr::new(null_mut()),
+            home: AtomicUsize::new(NOWHERE),
             value <- value,
             _pinned: PhantomPinned,
         })
@@ -106,11 +106,14 @@ impl<T> Deref for DeviceQueueNode<T> {
     }
 }
 
-/// Marks the queue of a node that a thread is removing with [`DeviceQueue::remove_entry`]: sets the lowest bit of
-/// the queue's address.
-fn with_mark(queue: *mut nt::KDEVICE_QUEUE) -> *mut nt::KDEVICE_QUEUE {
-    queue.map_addr(|address| address | 1)
-}
+/// The home of a node that is on no queue.
+const NOWHERE: usize = 0;
+/// The bit in the home of a node that a thread is removing with [`DeviceQueue::remove_entry`].
+const MARK: usize = 1;
+
+/// The number of the next queue. A number, unlike an address, is never used again, so a node of a queue whose memory was freed without a
+/// drop is on no other queue.
+static NEXT: AtomicUsize = AtomicUsize::new(2);
 
 /// A device queue of nodes that it borrows for `'n` (`KDEVICE_QUEUE`).
 ///
@@ -152,10 +155,10 @@ fn with_mark(queue: *mut nt::KDEVICE_QUEUE) -> *mut nt::KDEVICE_QUEUE {
 /// work; queues an entry twice; or removes the head in a Cancel routine instead of the IRP's own entry.
 // # Invariants
 //
-// * A node's entry is on no queue but its home; a node whose home is NULL is on none. Only the thread that changes
-//   the home from NULL inserts the node, and only the thread that removes the entry changes the home to NULL.
+// * A node's entry is on no queue but its home; a node whose home is `NOWHERE` is on none. Only the thread that changes
+//   the home from `NOWHERE` inserts the node, and only the thread that removes the entry changes the home back.
 // * While a home has a thread's mark, only that thread calls `KeRemoveEntryDeviceQueue`, for that home, and no
-//   thread changes the home to NULL. So the routine finds the entry on that queue or on none, under the queue's
+//   other thread changes the home. So the routine finds the entry on that queue or on none, under the queue's
 //   lock.
 // * Nodes outlive the queue, which removes the remaining nodes when it is dropped.
 #[doc(alias = "KDEVICE_QUEUE")]
@@ -164,6 +167,8 @@ pub struct DeviceQueue<'n, T, O = Arrival> {
     #[pin]
     queue: RawDeviceQueue,
     place: Place,
+    /// An even number that no other queue has.
+    number: usize,
     // Invariant in `'n` and `T`, since nodes are inserted through a shared reference; and in the order.
     _nodes: PhantomData<Cell<&'n DeviceQueueNode<T>>>,
     _order: PhantomData<fn(O) -> O>,
@@ -187,6 +192,7 @@ impl<'n, T, O> DeviceQueue<'n, T, O> {
         pin_init!(&this in Self {
             queue <- RawDeviceQueue::new(),
             place: Place::of(this),
+            number: NEXT.fetch_add(2, Ordering::Relaxed),
             _nodes: PhantomData,
             _order: PhantomData,
         })
@@ -205,23 +211,25 @@ impl<'n, T, O> DeviceQueue<'n, T, O> {
         node: Pin<&'n DeviceQueueNode<T>>,
         _irql: &mut L,
     ) -> bool {
-        let queue = self.queue.raw();
+        let number = self.number;
         // A thread that removes the node waits for the mark to be cleared, so this thread must not be preempted.
         // SAFETY: the token says that the IRQL is at most DISPATCH_LEVEL.
         let old_irql = unsafe { nt::KeRaiseIrqlToDpcLevel() };
         let marked = node
             .home
-            .compare_exchange(queue, with_mark(queue), Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(number, number | MARK, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok();
         let was_queued = marked && {
             // SAFETY: this thread set the mark, so the entry is on this queue or on none; the routine checks which
             // under the queue's lock. The node outlives the queue.
-            unsafe { nt::KeRemoveEntryDeviceQueue(queue, DeviceQueueNode::entry(node)) != 0 }
+            unsafe {
+                nt::KeRemoveEntryDeviceQueue(self.queue.raw(), DeviceQueueNode::entry(node)) != 0
+            }
         };
         if marked {
             // If this thread removed the node, it is on no queue. Else another thread has removed it, or has not
             // inserted it yet, and that thread finishes its operation.
-            let home = if was_queued { null_mut() } else { queue };
+            let home = if was_queued { NOWHERE } else { number };
             node.home.store(home, Ordering::Release);
         }
         // SAFETY: `old_irql` is the value that the IRQL was raised from.
@@ -235,23 +243,17 @@ impl<'n, T, O> DeviceQueue<'n, T, O> {
         node: Pin<&'n DeviceQueueNode<T>>,
     ) -> Result<*mut nt::KDEVICE_QUEUE_ENTRY, NodeInUse> {
         node.home
-            .compare_exchange(
-                null_mut(),
-                self.queue.raw(),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            )
+            .compare_exchange(NOWHERE, self.number, Ordering::AcqRel, Ordering::Relaxed)
             .map_err(|_| NodeInUse)?;
         Ok(DeviceQueueNode::entry(node))
     }
 
     /// Marks a node that this thread removed from the queue, or could not insert, as being on no queue.
     fn release<D: Dispatch>(&self, node: Pin<&'n DeviceQueueNode<T>>, _irql: &mut D) {
-        let queue = self.queue.raw();
         // Fails while the home has a mark, which another processor, at DISPATCH_LEVEL, clears after one call.
         while node
             .home
-            .compare_exchange_weak(queue, null_mut(), Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange_weak(self.number, NOWHERE, Ordering::AcqRel, Ordering::Relaxed)
             .is_err()
         {
             nt::interlocked::YieldProcessor();

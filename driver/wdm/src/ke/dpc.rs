@@ -1,26 +1,25 @@
 //! Deferred procedure calls (DPCs): routines that the kernel calls at `DISPATCH_LEVEL`.
 
+use alloc::boxed::Box;
 use core::{
     any::type_name,
     cell::UnsafeCell,
     ffi::c_void,
     marker::{PhantomData, PhantomPinned},
+    mem::ManuallyDrop,
     ops::Deref,
     panic::Location,
-    pin::Pin,
-    ptr::null_mut,
+    ptr::{NonNull, null_mut},
     sync::atomic::Ordering,
 };
 
 use nt::atomic::{AtomicBool, AtomicUsize};
-use pinned_init::{PinInit, pin_data, pin_init_from_closure, pinned_drop, try_pin_init};
+use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 
 use crate::{
     Error, PassiveLevel,
-    ke::{
-        irql::{self, DispatchLevel, Waitable},
-        place::Place,
-    },
+    ex::pool,
+    ke::irql::{self, DispatchLevel, Waitable},
 };
 
 /// The routine of a [`Dpc`], implemented by the value that it works on (`KDEFERRED_ROUTINE`).
@@ -88,14 +87,19 @@ pub trait DpcRoutine: Send + Sync + Sized + 'static {
 #[doc(alias = "KeRemoveQueueDpc")]
 #[doc(alias = "KeFlushQueuedDpcs")]
 #[doc(alias = "KDPC")]
-#[pin_data(PinnedDrop)]
 pub struct Dpc<C: DpcRoutine> {
+    inner: NonNull<Inner<C>>,
+    // Invariant: the routine is the one of exactly this type.
+    _routine: PhantomData<fn(C) -> C>,
+}
+
+/// What the kernel and the routine access. It has a block of its own, which only the drop of the [`Dpc`] frees: the memory of a pinned
+/// value can be freed without a drop, since `MaybeUninit` is a `Wrapper` of `pinned-init` 0.0.10.
+#[pin_data]
+struct Inner<C> {
     #[pin]
     raw: RawDpc,
     guard: FlushOnDrop,
-    place: Place,
-    // Invariant: the routine is the one of exactly this type.
-    _routine: PhantomData<fn(C) -> C>,
     #[pin]
     context: C,
 }
@@ -114,10 +118,10 @@ impl<C: DpcRoutine> Dpc<C> {
     /// WDK: [KeInitializeDpc](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializedpc).
     ///
     /// # IRQL
-    /// Any.
+    /// At most `DISPATCH_LEVEL`.
     ///
     /// # Errors
-    /// The errors of `context`.
+    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory; the errors of `context`.
     #[doc(alias = "KeInitializeDpc")]
     #[track_caller]
     pub fn new(context: impl PinInit<C, Error>) -> impl PinInit<Self, Error> {
@@ -129,10 +133,10 @@ impl<C: DpcRoutine> Dpc<C> {
     /// WDK: [KeSetImportanceDpc](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetimportancedpc).
     ///
     /// # IRQL
-    /// Any.
+    /// At most `DISPATCH_LEVEL`.
     ///
     /// # Errors
-    /// The errors of `context`.
+    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory; the errors of `context`.
     #[doc(alias = "KeSetImportanceDpc")]
     #[track_caller]
     pub fn with_importance(
@@ -140,13 +144,26 @@ impl<C: DpcRoutine> Dpc<C> {
         importance: Importance,
     ) -> impl PinInit<Self, Error> {
         let guard = FlushOnDrop::new();
-        try_pin_init!(&this in Self {
-            context <- context,
-            guard,
-            place: Place::of(this),
+        in_block(
+            try_pin_init!(&this in Inner {
+                context <- context,
+                guard,
+                raw <- RawDpc::new(routine::<C>, this.as_ptr().cast(), importance),
+            }? Error),
+            Self::of,
+        )
+    }
+
+    fn of(inner: NonNull<Inner<C>>) -> Self {
+        Self {
+            inner,
             _routine: PhantomData,
-            raw <- RawDpc::new(routine::<C>, this.as_ptr().cast(), importance),
-        }? Error)
+        }
+    }
+
+    fn inner(&self) -> &Inner<C> {
+        // SAFETY: the block lives as long as this value.
+        unsafe { self.inner.as_ref() }
     }
 
     /// Queues the DPC unless it is queued, and returns whether it did (`KeInsertQueueDpc`).
@@ -157,12 +174,12 @@ impl<C: DpcRoutine> Dpc<C> {
     /// Any.
     #[doc(alias = "KeInsertQueueDpc")]
     pub fn queue(&self) -> bool {
-        if !self.guard.may_queue() {
+        let inner = self.inner();
+        if !inner.guard.may_queue() {
             return false;
         }
-        // SAFETY: the DPC was initialised in place, and stays there until it is dropped, which waits for the
-        // routine.
-        unsafe { nt::KeInsertQueueDpc(self.raw.as_ptr(), null_mut(), null_mut()) != 0 }
+        // SAFETY: the DPC was initialised in its block, which only the drop frees, after it has waited for the routine.
+        unsafe { nt::KeInsertQueueDpc(inner.raw.as_ptr(), null_mut(), null_mut()) != 0 }
     }
 }
 
@@ -170,33 +187,52 @@ impl<C: DpcRoutine> Deref for Dpc<C> {
     type Target = C;
 
     fn deref(&self) -> &C {
-        &self.context
+        &self.inner().context
     }
+}
+
+/// Makes an initialiser of a value that has its contents in a block of their own.
+pub(crate) fn in_block<T, I>(
+    contents: impl PinInit<I, Error>,
+    of: fn(NonNull<I>) -> T,
+) -> impl PinInit<T, Error> {
+    let initialise = move |slot: *mut T| {
+        let block = pool::allocate(contents)?;
+        // SAFETY: an allocation is not NULL.
+        let block = unsafe { NonNull::new_unchecked(block) };
+        // SAFETY: the slot is valid for writes.
+        unsafe { slot.write(of(block)) };
+        Ok(())
+    };
+    // SAFETY: the closure initialises the slot if it succeeds.
+    unsafe { pin_init_from_closure(initialise) }
 }
 
 /// The `KDEFERRED_ROUTINE` of every DPC.
 ///
 /// # Safety
-/// Called by the kernel, for a DPC whose context is the [`Dpc`] that contains it.
+/// Called by the kernel, for a DPC whose context is the block that contains it.
 unsafe extern "C" fn routine<C: DpcRoutine>(
     _dpc: *mut nt::KDPC,
     context: *mut c_void,
     _argument1: *mut c_void,
     _argument2: *mut c_void,
 ) {
-    // SAFETY: the `Dpc` is valid, since its drop waits for this routine.
-    let dpc = unsafe { &*context.cast::<Dpc<C>>() };
+    // SAFETY: the block is not NULL.
+    let inner = unsafe { NonNull::new_unchecked(context.cast()) };
+    // The block is valid, since the drop of its owner waits for this routine.
+    let dpc = ManuallyDrop::new(Dpc::<C>::of(inner));
     // SAFETY: the kernel calls DPC routines at DISPATCH_LEVEL, and the driver holds no lock here.
-    C::run(dpc, &mut unsafe { DispatchLevel::assume() });
+    C::run(&dpc, &mut unsafe { DispatchLevel::assume() });
 }
 
-#[pinned_drop]
-impl<C: DpcRoutine> PinnedDrop for Dpc<C> {
-    fn drop(self: Pin<&mut Self>) {
-        self.place.check(self.as_ref().get_ref());
-        // SAFETY: the DPC was initialised in place.
-        self.guard
-            .close::<Self>(|| unsafe { nt::KeRemoveQueueDpc(self.raw.as_ptr()) != 0 });
+impl<C: DpcRoutine> Drop for Dpc<C> {
+    fn drop(&mut self) {
+        let Inner { guard, raw, .. } = self.inner();
+        // SAFETY: the DPC was initialised in its block.
+        guard.close::<Self>(|| unsafe { nt::KeRemoveQueueDpc(raw.as_ptr()) != 0 });
+        // SAFETY: `pool::allocate` made the block, which neither the kernel nor the routine uses any more.
+        drop(unsafe { Box::from_raw(self.inner.as_ptr()) });
     }
 }
 

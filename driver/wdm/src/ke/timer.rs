@@ -1,22 +1,23 @@
 //! Timers: DPCs that the kernel queues when a timer expires.
 
+use alloc::boxed::Box;
 use core::{
     cell::UnsafeCell,
     ffi::c_void,
     marker::{PhantomData, PhantomPinned},
+    mem::ManuallyDrop,
     ops::Deref,
-    pin::Pin,
+    ptr::NonNull,
     time::Duration,
 };
 
-use pinned_init::{PinInit, pin_data, pin_init_from_closure, pinned_drop, try_pin_init};
+use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 
 use crate::{
     Error,
     ke::{
-        dpc::{FlushOnDrop, Importance, RawDpc},
+        dpc::{FlushOnDrop, Importance, RawDpc, in_block},
         irql::{AtMostDispatch, DispatchLevel, Waitable},
-        place::Place,
         wait,
     },
 };
@@ -65,16 +66,20 @@ pub trait TimerRoutine: Send + Sync + Sized + 'static {
 #[doc(alias = "KeFlushQueuedDpcs")]
 #[doc(alias = "KTIMER")]
 #[doc(alias = "KDPC")]
-#[pin_data(PinnedDrop)]
 pub struct Timer<C: TimerRoutine> {
+    inner: NonNull<Inner<C>>,
+    // Invariant: the routine is the one of exactly this type.
+    _routine: PhantomData<fn(C) -> C>,
+}
+
+/// What the kernel and the routine access, in a block of its own, as that of a [`Dpc`](crate::Dpc).
+#[pin_data]
+struct Inner<C> {
     #[pin]
     raw: RawTimer,
     #[pin]
     dpc: RawDpc,
     guard: FlushOnDrop,
-    place: Place,
-    // Invariant: the routine is the one of exactly this type.
-    _routine: PhantomData<fn(C) -> C>,
     #[pin]
     context: C,
 }
@@ -96,19 +101,32 @@ impl<C: TimerRoutine> Timer<C> {
     /// At most `DISPATCH_LEVEL`.
     ///
     /// # Errors
-    /// The errors of `context`.
+    /// `STATUS_INSUFFICIENT_RESOURCES` if there is no memory; the errors of `context`.
     #[doc(alias = "KeInitializeTimer")]
     #[track_caller]
     pub fn new(context: impl PinInit<C, Error>) -> impl PinInit<Self, Error> {
         let guard = FlushOnDrop::new();
-        try_pin_init!(&this in Self {
-            context <- context,
-            guard,
-            place: Place::of(this),
+        in_block(
+            try_pin_init!(&this in Inner {
+                context <- context,
+                guard,
+                raw <- RawTimer::new(),
+                dpc <- RawDpc::new(routine::<C>, this.as_ptr().cast(), Importance::Medium),
+            }? Error),
+            Self::of,
+        )
+    }
+
+    fn of(inner: NonNull<Inner<C>>) -> Self {
+        Self {
+            inner,
             _routine: PhantomData,
-            raw <- RawTimer::new(),
-            dpc <- RawDpc::new(routine::<C>, this.as_ptr().cast(), Importance::Medium),
-        }? Error)
+        }
+    }
+
+    fn inner(&self) -> &Inner<C> {
+        // SAFETY: the block lives as long as this value.
+        unsafe { self.inner.as_ref() }
     }
 
     /// Sets the timer to expire after an interval, and returns whether it was already set (`KeSetTimer`).
@@ -122,18 +140,15 @@ impl<C: TimerRoutine> Timer<C> {
     /// At most `DISPATCH_LEVEL`.
     #[doc(alias = "KeSetTimer")]
     pub fn set<L: AtMostDispatch>(&self, due: Duration, _irql: &mut L) -> bool {
-        if !self.guard.may_queue() {
+        let Inner {
+            raw, dpc, guard, ..
+        } = self.inner();
+        if !guard.may_queue() {
             return false;
         }
-        // SAFETY: both were initialised in place, and stay there until they are dropped, which waits for the
-        // routine. A negative due time is relative.
-        unsafe {
-            nt::KeSetTimer(
-                self.raw.object.get(),
-                wait::relative(due),
-                self.dpc.as_ptr(),
-            ) != 0
-        }
+        // SAFETY: both were initialised in their block, which only the drop frees, after it has waited for the routine. A
+        // negative due time is relative.
+        unsafe { nt::KeSetTimer(raw.object.get(), wait::relative(due), dpc.as_ptr()) != 0 }
     }
 
     /// Sets the timer to expire after an interval and then periodically, until it is set again or cancelled;
@@ -154,19 +169,17 @@ impl<C: TimerRoutine> Timer<C> {
         period: Duration,
         _irql: &mut L,
     ) -> bool {
-        if !self.guard.may_queue() {
+        let Inner {
+            raw, dpc, guard, ..
+        } = self.inner();
+        if !guard.may_queue() {
             return false;
         }
         let period = period.as_nanos().div_ceil(1_000_000).max(1);
         let period = i32::try_from(period).unwrap_or(i32::MAX);
         // SAFETY: as in `set`.
         unsafe {
-            nt::KeSetTimerEx(
-                self.raw.object.get(),
-                wait::relative(due),
-                period,
-                self.dpc.as_ptr(),
-            ) != 0
+            nt::KeSetTimerEx(raw.object.get(), wait::relative(due), period, dpc.as_ptr()) != 0
         }
     }
 
@@ -182,8 +195,8 @@ impl<C: TimerRoutine> Timer<C> {
     /// At most `DISPATCH_LEVEL`.
     #[doc(alias = "KeCancelTimer")]
     pub fn cancel<L: AtMostDispatch>(&self, _irql: &mut L) -> bool {
-        // SAFETY: the timer was initialised in place.
-        unsafe { nt::KeCancelTimer(self.raw.object.get()) != 0 }
+        // SAFETY: the timer was initialised in its block.
+        unsafe { nt::KeCancelTimer(self.inner().raw.object.get()) != 0 }
     }
 
     /// Cancels the timer and waits until its routine is neither queued nor running; returns whether the timer was set or the
@@ -198,12 +211,15 @@ impl<C: TimerRoutine> Timer<C> {
     /// `PASSIVE_LEVEL`.
     #[doc(alias = "KeFlushQueuedDpcs")]
     pub fn cancel_and_wait<L: Waitable>(&self, irql: &mut L) -> bool {
-        self.guard.quiet(|| self.withdraw(), irql)
+        let inner = self.inner();
+        inner.guard.quiet(|| inner.withdraw(), irql)
     }
+}
 
+impl<C> Inner<C> {
     /// Removes the timer and its DPC from the kernel's queues; returns whether one of them was queued.
     fn withdraw(&self) -> bool {
-        // SAFETY: the timer was initialised in place.
+        // SAFETY: the timer was initialised in its block.
         let was_set = unsafe { nt::KeCancelTimer(self.raw.object.get()) != 0 };
         // SAFETY: so was the DPC.
         let was_queued = unsafe { nt::KeRemoveQueueDpc(self.dpc.as_ptr()) != 0 };
@@ -215,31 +231,34 @@ impl<C: TimerRoutine> Deref for Timer<C> {
     type Target = C;
 
     fn deref(&self) -> &C {
-        &self.context
+        &self.inner().context
     }
 }
 
 /// The `KDEFERRED_ROUTINE` of every timer.
 ///
 /// # Safety
-/// Called by the kernel, for a DPC whose context is the [`Timer`] that contains it.
+/// Called by the kernel, for a DPC whose context is the block that contains it.
 unsafe extern "C" fn routine<C: TimerRoutine>(
     _dpc: *mut nt::KDPC,
     context: *mut c_void,
     _argument1: *mut c_void,
     _argument2: *mut c_void,
 ) {
-    // SAFETY: the `Timer` is valid, since its drop waits for this routine.
-    let timer = unsafe { &*context.cast::<Timer<C>>() };
+    // SAFETY: the block is not NULL.
+    let inner = unsafe { NonNull::new_unchecked(context.cast()) };
+    // The block is valid, since the drop of its owner waits for this routine.
+    let timer = ManuallyDrop::new(Timer::<C>::of(inner));
     // SAFETY: the kernel calls DPC routines at DISPATCH_LEVEL, and the driver holds no lock here.
-    C::run(timer, &mut unsafe { DispatchLevel::assume() });
+    C::run(&timer, &mut unsafe { DispatchLevel::assume() });
 }
 
-#[pinned_drop]
-impl<C: TimerRoutine> PinnedDrop for Timer<C> {
-    fn drop(self: Pin<&mut Self>) {
-        self.place.check(self.as_ref().get_ref());
-        self.guard.close::<Self>(|| self.withdraw());
+impl<C: TimerRoutine> Drop for Timer<C> {
+    fn drop(&mut self) {
+        let inner = self.inner();
+        inner.guard.close::<Self>(|| inner.withdraw());
+        // SAFETY: `pool::allocate` made the block, which neither the kernel nor the routine uses any more.
+        drop(unsafe { Box::from_raw(self.inner.as_ptr()) });
     }
 }
 
