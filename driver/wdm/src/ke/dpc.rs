@@ -173,6 +173,10 @@ impl<C: DpcRoutine> Dpc<C> {
     /// # IRQL
     /// Any.
     #[doc(alias = "KeInsertQueueDpc")]
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "it queues the DPC; the return value is optional"
+    )]
     pub fn queue(&self) -> bool {
         let inner = self.inner();
         if !inner.guard.may_queue() {
