@@ -35,6 +35,8 @@ pub const STATUS_OBJECT_TYPE_MISMATCH: i32 = status(0xC000_0024);
 pub const STATUS_REVISION_MISMATCH: i32 = status(0xC000_0059);
 pub const STATUS_OBJECT_NAME_INVALID: i32 = status(0xC000_0033);
 pub const STATUS_OBJECT_NAME_NOT_FOUND: i32 = status(0xC000_0034);
+/// A success: the object existed, and was opened.
+pub const STATUS_OBJECT_NAME_EXISTS: i32 = status(0x4000_0000);
 pub const STATUS_OBJECT_NAME_COLLISION: i32 = status(0xC000_0035);
 pub const STATUS_DATA_OVERRUN: i32 = status(0xC000_003C);
 pub const STATUS_DATA_ERROR: i32 = status(0xC000_003E);
@@ -57,6 +59,7 @@ pub const STATUS_ADAPTER_HARDWARE_ERROR: i32 = status(0xC000_00C2);
 pub const STATUS_BAD_DEVICE_TYPE: i32 = status(0xC000_00CB);
 pub const STATUS_INTERNAL_ERROR: i32 = status(0xC000_00E5);
 pub const STATUS_INVALID_USER_BUFFER: i32 = status(0xC000_00E8);
+pub const STATUS_OBJECT_PATH_NOT_FOUND: i32 = status(0xC000_003A);
 pub const STATUS_OBJECT_PATH_SYNTAX_BAD: i32 = status(0xC000_003B);
 pub const STATUS_INVALID_SECURITY_DESCR: i32 = status(0xC000_0079);
 pub const STATUS_NAME_TOO_LONG: i32 = status(0xC000_0106);
@@ -157,6 +160,8 @@ pub const SE_DACL_PROTECTED: u16 = 0x1000;
 pub const SE_SELF_RELATIVE: u16 = 0x8000;
 
 pub const OBJ_CASE_INSENSITIVE: u32 = 0x40;
+pub const OBJ_PERMANENT: u32 = 0x10;
+pub const OBJ_OPENIF: u32 = 0x80;
 pub const OBJ_KERNEL_HANDLE: u32 = 0x200;
 pub const KEY_READ: u32 = 0x2_0019;
 pub const KEY_WRITE: u32 = 0x2_0006;

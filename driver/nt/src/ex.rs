@@ -5,12 +5,14 @@
     reason = "the names are the WDK's own, and documented there"
 )]
 
+mod events;
 pub mod interlocked;
 mod lookaside;
 mod pool_lookaside;
 mod resource;
 mod trace;
 
+pub use events::*;
 pub use lookaside::*;
 pub use pool_lookaside::*;
 pub use resource::*;
@@ -121,6 +123,14 @@ unsafe extern "C" {
     /// As `ExAllocatePoolWithTag`. An exception is raised if it fails, unless `POOL_QUOTA_FAIL_INSTEAD_OF_RAISE` is given.
     pub fn ExAllocatePoolWithQuotaTag(PoolType: i32, NumberOfBytes: usize, Tag: u32)
     -> *mut c_void;
+    /// As `ExAllocatePoolWithTag`. `Priority` is an `EX_POOL_PRIORITY`.
+    pub fn ExAllocatePoolWithTagPriority(
+        PoolType: i32,
+        NumberOfBytes: usize,
+        Tag: u32,
+        Priority: i32,
+    ) -> *mut c_void;
+    pub fn ExIsProcessorFeaturePresent(ProcessorFeature: u32) -> u8;
     pub fn ExFreePool(P: *mut c_void);
     /// `QueueType` is a `WORK_QUEUE_TYPE`.
     pub fn ExQueueWorkItem(WorkItem: *mut WORK_QUEUE_ITEM, QueueType: i32);
@@ -168,6 +178,9 @@ unsafe extern "C" {
     pub fn ExReInitializeRundownProtection(RunRef: *mut EX_RUNDOWN_REF);
     pub fn ExAcquireRundownProtection(RunRef: *mut EX_RUNDOWN_REF) -> u8;
     pub fn ExReleaseRundownProtection(RunRef: *mut EX_RUNDOWN_REF);
+    pub fn ExAcquireRundownProtectionEx(RunRef: *mut EX_RUNDOWN_REF, Count: u32) -> u8;
+    pub fn ExReleaseRundownProtectionEx(RunRef: *mut EX_RUNDOWN_REF, Count: u32);
+    pub fn ExRundownCompleted(RunRef: *mut EX_RUNDOWN_REF);
     pub fn ExWaitForRundownProtectionRelease(RunRef: *mut EX_RUNDOWN_REF);
 
     /// Returns a `KPROCESSOR_MODE`.

@@ -23,6 +23,22 @@ use crate::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, GUID, IO_STATUS_BLOCK, IRP, NTSTATUS, UNICODE_STRING,
 };
 
+/// The numbers of devices that legacy drivers have found, which each of them counts up.
+#[repr(C)]
+pub struct CONFIGURATION_INFORMATION {
+    pub DiskCount: u32,
+    pub FloppyCount: u32,
+    pub CdRomCount: u32,
+    pub TapeCount: u32,
+    pub ScsiPortCount: u32,
+    pub SerialCount: u32,
+    pub ParallelCount: u32,
+    pub AtDiskPrimaryAddressClaimed: u8,
+    pub AtDiskSecondaryAddressClaimed: u8,
+    pub Version: u32,
+    pub MediumChangerCount: u32,
+}
+
 /// A work item, allocated by `IoAllocateWorkItem`. Its contents are opaque, and its size is not documented.
 #[repr(C)]
 pub struct IO_WORKITEM {
@@ -64,6 +80,13 @@ pub const DevicePowerState: i32 = 1;
 
 #[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
+    pub fn IoCreateUnprotectedSymbolicLink(
+        SymbolicLinkName: *mut UNICODE_STRING,
+        DeviceName: *mut UNICODE_STRING,
+    ) -> NTSTATUS;
+    /// Returns a `PCONFIGURATION_INFORMATION`.
+    pub fn IoGetConfigurationInformation() -> *mut CONFIGURATION_INFORMATION;
+    pub fn IoRegisterLastChanceShutdownNotification(DeviceObject: *mut DEVICE_OBJECT) -> NTSTATUS;
     pub fn IoRegisterShutdownNotification(DeviceObject: *mut DEVICE_OBJECT) -> NTSTATUS;
     pub fn IoUnregisterShutdownNotification(DeviceObject: *mut DEVICE_OBJECT);
     pub fn IoAttachDeviceToDeviceStackSafe(
@@ -87,7 +110,11 @@ unsafe extern "C" {
     pub fn IoAllocateErrorLogEntry(IoObject: *mut c_void, EntrySize: u8) -> *mut c_void;
     pub fn IoFreeErrorLogEntry(ElEntry: *mut c_void);
     pub fn IoWriteErrorLogEntry(ElEntry: *mut c_void);
+    /// `DeviceObject` is the physical device object, and `Type` a `DEVICE_RELATION_TYPE`.
+    pub fn IoInvalidateDeviceRelations(DeviceObject: *mut DEVICE_OBJECT, Type: i32);
     pub fn IoInvalidateDeviceState(PhysicalDeviceObject: *mut DEVICE_OBJECT);
+    /// `WnodeEventItem` is a `WNODE_EVENT_ITEM` in the nonpaged pool, which the system frees if it returns `STATUS_SUCCESS`.
+    pub fn IoWMIWriteEvent(WnodeEventItem: *mut c_void) -> NTSTATUS;
     pub fn IoWMIRegistrationControl(DeviceObject: *mut DEVICE_OBJECT, Action: u32) -> NTSTATUS;
     pub fn IoCancelIrp(Irp: *mut IRP) -> u8;
     pub fn IoFreeWorkItem(IoWorkItem: *mut IO_WORKITEM);

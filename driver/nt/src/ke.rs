@@ -127,6 +127,14 @@ unsafe extern "C" {
         DeferredRoutine: PKDEFERRED_ROUTINE,
         DeferredContext: *mut c_void,
     );
+    pub fn KeInitializeThreadedDpc(
+        Dpc: *mut KDPC,
+        DeferredRoutine: PKDEFERRED_ROUTINE,
+        DeferredContext: *mut c_void,
+    );
+    /// Acquires a lock in a threaded DPC, at whatever IRQL that runs.
+    pub fn KeAcquireSpinLockForDpc(SpinLock: *mut KSPIN_LOCK) -> u8;
+    pub fn KeReleaseSpinLockForDpc(SpinLock: *mut KSPIN_LOCK, OldIrql: u8);
     /// `Importance` is a `KDPC_IMPORTANCE`.
     pub fn KeSetImportanceDpc(Dpc: *mut KDPC, Importance: i32);
     pub fn KeSetTargetProcessorDpc(Dpc: *mut KDPC, Number: i8);
@@ -183,6 +191,8 @@ unsafe extern "C" {
     ) -> u8;
     pub fn KeEnterCriticalRegion();
     pub fn KeLeaveCriticalRegion();
+    /// `Thread` is a `PKTHREAD`.
+    pub fn KeQueryPriorityThread(Thread: *mut c_void) -> i32;
     /// `Thread` is a `PKTHREAD`.
     pub fn KeSetPriorityThread(Thread: *mut c_void, Priority: i32) -> i32;
     /// `Timeout` and `WaitBlockArray` may be NULL.

@@ -48,6 +48,7 @@ pub const MmCached: i32 = 1;
 
 #[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
+    pub fn MmIsAddressValid(VirtualAddress: *mut c_void) -> u8;
     pub fn MmMapLockedPagesSpecifyCache(
         MemoryDescriptorList: *mut MDL,
         AccessMode: i8,

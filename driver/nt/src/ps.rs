@@ -28,6 +28,16 @@ unsafe extern "C" {
     /// Returns a `PETHREAD`, which is a `PKTHREAD` too. `KeGetCurrentThread` is an inline function on x64.
     pub fn PsGetCurrentThread() -> *mut c_void;
     pub fn PsGetCurrentThreadId() -> HANDLE;
+    /// `Process` is a `PEPROCESS`.
+    pub fn PsGetProcessId(Process: *mut c_void) -> HANDLE;
+    /// `Thread` is a `PETHREAD`.
+    pub fn PsGetThreadId(Thread: *mut c_void) -> HANDLE;
+    /// `Thread` is a `PETHREAD`.
+    pub fn PsGetThreadProcessId(Thread: *mut c_void) -> HANDLE;
+    /// `Thread` is a `PETHREAD`.
+    pub fn PsIsSystemThread(Thread: *mut c_void) -> u8;
+    /// The process of the system threads. In C it is `*PsInitialSystemProcess`.
+    pub static PsInitialSystemProcess: *mut c_void;
     /// Each pointer may be NULL.
     pub fn PsGetVersion(
         MajorVersion: *mut u32,

@@ -62,6 +62,27 @@ pub struct RTL_OSVERSIONINFOEXW {
 
 #[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
+    /// Returns a number from 0 to `MAXLONG` - 1, and changes the seed.
+    pub fn RtlRandom(Seed: *mut u32) -> u32;
+    /// As `RtlRandom`, by another algorithm.
+    pub fn RtlRandomEx(Seed: *mut u32) -> u32;
+    /// Makes an absolute security descriptor, whose room is `SECURITY_DESCRIPTOR_MIN_LENGTH` bytes long.
+    pub fn RtlCreateSecurityDescriptor(SecurityDescriptor: *mut c_void, Revision: u32) -> NTSTATUS;
+    /// `Dacl` may be NULL.
+    pub fn RtlSetDaclSecurityDescriptor(
+        SecurityDescriptor: *mut c_void,
+        DaclPresent: u8,
+        Dacl: *mut c_void,
+        DaclDefaulted: u8,
+    ) -> NTSTATUS;
+    pub fn RtlCreateAcl(Acl: *mut c_void, AclLength: u32, AclRevision: u32) -> NTSTATUS;
+    pub fn RtlAddAccessAllowedAce(
+        Acl: *mut c_void,
+        AceRevision: u32,
+        AccessMask: u32,
+        Sid: *mut c_void,
+    ) -> NTSTATUS;
+    pub fn RtlLengthSid(Sid: *mut c_void) -> u32;
     pub fn RtlGetVersion(lpVersionInformation: *mut RTL_OSVERSIONINFOW) -> NTSTATUS;
     /// `ConditionMask` is made by `VerSetConditionMask`.
     pub fn RtlVerifyVersionInfo(

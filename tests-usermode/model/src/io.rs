@@ -3,14 +3,18 @@
 //!
 //! It uses every other folder but `explore`.
 
+mod acl;
 mod address_map;
+mod address_valid;
 mod associated;
 mod attach_by_name;
 mod awaited;
 mod bus;
 mod cancel;
+mod children;
 mod completion;
 mod completion_ex;
+mod configuration;
 mod csq;
 mod device;
 mod device_pointer;
@@ -30,6 +34,7 @@ mod interface;
 mod irp;
 mod manager;
 mod mdl;
+mod named_event;
 mod namespace;
 mod object;
 mod own_mdl;
@@ -51,6 +56,7 @@ mod system_routine;
 mod timer;
 mod user_buffer;
 mod wmi;
+mod wmi_library;
 mod work_item;
 
 pub use bus::BusAnswer;

@@ -22,6 +22,7 @@ mod pulse;
 mod queued_spin_lock;
 mod several;
 pub(crate) mod spin_lock;
+mod threaded_dpc;
 mod time;
 mod timer;
 

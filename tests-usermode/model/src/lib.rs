@@ -27,7 +27,11 @@
 //! | --- | --- |
 //! | registry | the key of the service and its `Parameters`, the keys of devices and interfaces, and what the driver creates; [`Kernel::set_registry_value`] adds values, and [`Kernel::registry_value`] reads them |
 //! | error log | the entries that the driver writes ([`Kernel::error_log`]) |
-//! | events, WMI | registrations, which the driver must end; no session enables a provider, and no program asks one |
+//! | events, WMI, WMILIB | registrations, which the driver must end; no session enables a provider, and no program asks one |
+//! | kernel debugger | none: a breakpoint or a failed `ASSERT` stops the system |
+//! | routines for bug checks | registrations, which the driver must end; none is called |
+//! | threaded DPCs | run as ordinary ones |
+//! | children of a bus | those that the driver reports ([`Device::enumerate`], `IoInvalidateDeviceRelations`), without a driver of their own |
 //! | `IoInvalidateDeviceState` | the question to the drivers ([`Device::state`]); a test removes a device that has failed |
 //! | processes | the system's, and one in which the threads of user mode run |
 //!

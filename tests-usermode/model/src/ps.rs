@@ -3,6 +3,7 @@
 //! It uses `ke`, `ex`, `host` and `verifier`, but not `io`.
 
 mod identity;
+mod object_ids;
 mod system_thread;
 
 pub(crate) use identity::{Process, SYSTEM, USER};

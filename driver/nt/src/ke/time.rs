@@ -8,6 +8,8 @@ unsafe extern "C" {
     pub fn KeQuerySystemTimePrecise(CurrentTime: *mut i64);
     /// Returns the interrupt time, in units of 100 ns since the system was started, and writes the performance counter.
     pub fn KeQueryInterruptTimePrecise(QpcTimeStamp: *mut u64) -> u64;
+    /// Returns the interrupt time, without the time in which the system slept.
+    pub fn KeQueryUnbiasedInterruptTime() -> u64;
     /// Returns the units of 100 ns between two clock ticks.
     pub fn KeQueryTimeIncrement() -> u32;
 }

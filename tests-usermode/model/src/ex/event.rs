@@ -5,7 +5,7 @@ use std::{
     ffi::c_void,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -16,7 +16,11 @@ use nt::{
 
 use crate::{
     ex::object_types::{self, ObjectType},
-    host::{Call, Kernel, layout::Dispatcher, thread::Attached},
+    host::{
+        Call, Kernel,
+        layout::{Dispatcher, FREED},
+        thread::Attached,
+    },
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -31,6 +35,8 @@ pub(crate) struct EventObject {
     kind: ObjectType,
     /// The number of the driver's references.
     references: AtomicUsize,
+    /// Whether the object is freed when neither a handle nor a reference to it is left.
+    is_freed: bool,
 }
 
 // SAFETY: the event is used by the kernel's routines alone, which use atomics.
@@ -40,11 +46,12 @@ unsafe impl Sync for EventObject {}
 
 impl EventObject {
     /// Makes an object that is not signalled.
-    fn new(kernel: &Kernel, kind: ObjectType) -> Arc<Self> {
+    fn new(kernel: &Kernel, kind: ObjectType, is_freed: bool) -> Arc<Self> {
         let object = Arc::new(Self {
             event: UnsafeCell::new(KEVENT { Header: [0; 3] }),
             kind,
             references: AtomicUsize::new(0),
+            is_freed,
         });
         // SAFETY: the object is new, and stays where it is.
         unsafe { nt::KeInitializeEvent(object.event.get(), 0, 0) };
@@ -62,6 +69,16 @@ impl EventObject {
     pub(crate) fn header(&self) -> &Dispatcher {
         // SAFETY: the object was initialised, and the kernel's routines access it by atomics.
         unsafe { &*self.event.get().cast() }
+    }
+
+    /// Whether this is a thread object.
+    pub(crate) fn is_thread(&self) -> bool {
+        self.kind.suits(object_types::THREAD.pointer())
+    }
+
+    /// The event, as a driver gets it.
+    pub(crate) fn pointer(&self) -> *mut KEVENT {
+        self.event.get()
     }
 
     pub(crate) fn is_set(&self) -> bool {
@@ -120,7 +137,10 @@ impl UserEvent {
 
 impl Drop for UserEvent {
     fn drop(&mut self) {
+        let _attached = Attached::to(&self.kernel);
+        let call = Call::enter("NtClose");
         self.kernel.ex().user_handles.close_any(self.handle);
+        call.event_closed(&self.object);
     }
 }
 
@@ -137,7 +157,11 @@ impl Kernel {
     #[must_use]
     pub fn create_event(self: &Arc<Self>) -> UserEvent {
         let _attached = Attached::to(self);
-        let object = EventObject::new(self, object_types::EVENT);
+        self.user_event(EventObject::new(self, object_types::EVENT, false))
+    }
+
+    /// Opens a handle of user mode to an event.
+    pub(crate) fn user_event(self: &Arc<Self>, object: Arc<EventObject>) -> UserEvent {
         let handle = self.ex().user_handles.open(Arc::clone(&object) as _).addr();
         UserEvent {
             kernel: Arc::clone(self),
@@ -146,9 +170,35 @@ impl Kernel {
         }
     }
 
+    /// Creates an event for a driver: its `EVENT_TYPE`, whether it is set, and whether it stays without a handle.
+    pub(crate) fn new_drivers_event(
+        &self,
+        kind: i32,
+        is_set: bool,
+        is_permanent: bool,
+    ) -> Arc<EventObject> {
+        let object = EventObject::new(self, object_types::EVENT, !is_permanent);
+        let kind = u8::try_from(kind).unwrap_or_default();
+        object.header().kind.store(kind, Ordering::Relaxed);
+        object
+            .header()
+            .signal
+            .store(is_set.into(), Ordering::Release);
+        object
+    }
+
+    /// Returns whether an event stays, since it is permanent or a handle or a reference to it is left.
+    pub(crate) fn is_event_open(&self, object: &EventObject) -> bool {
+        let is_it = |other: &EventObject| other.address() == object.address();
+        !object.is_freed
+            || object.references.load(Ordering::Acquire) != 0
+            || self.ex().handles.any(is_it)
+            || self.ex().user_handles.any(is_it)
+    }
+
     /// Creates a thread object.
     pub(crate) fn new_thread_object(&self) -> Arc<EventObject> {
-        EventObject::new(self, object_types::THREAD)
+        EventObject::new(self, object_types::THREAD, false)
     }
 
     /// Returns the type of an event or thread object. Returns `None` if the address is not that of one.
@@ -182,6 +232,30 @@ impl Kernel {
         references
             .map(|event| event.references.load(Ordering::Acquire))
             .sum()
+    }
+}
+
+impl Call {
+    /// Frees the memory of an event that does not stay.
+    pub(crate) fn event_closed(&self, object: &EventObject) {
+        if self.kernel.is_event_open(object) {
+            return;
+        }
+        let size = size_of::<KEVENT>();
+        self.verify_memory_is_unused(object.address(), size);
+        let words = object.event.get().cast::<[AtomicU64; 3]>();
+        // SAFETY: the kernel keeps the object's memory, so that a driver's later use is found. It is accessed by atomics.
+        for word in unsafe { &*words } {
+            word.store(u64::from_ne_bytes([FREED; 8]), Ordering::Relaxed);
+        }
+    }
+
+    /// Frees an event by its address, as [`Call::event_closed`].
+    pub(crate) fn event_dereferenced(&self, address: usize) {
+        let object = locked(&self.kernel.ex().events).get(&address).cloned();
+        if let Some(object) = object {
+            self.event_closed(&object);
+        }
     }
 }
 

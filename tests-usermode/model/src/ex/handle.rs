@@ -10,6 +10,7 @@ use nt::{HANDLE, NTSTATUS, STATUS_SUCCESS};
 use rustc_hash::FxHashMap;
 
 use crate::{
+    ex::EventObject,
     host::{Call, Kernel},
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -51,8 +52,15 @@ impl Handles {
         without_provenance_mut(handle)
     }
 
-    fn close(&self, handle: HANDLE) -> bool {
-        locked(&self.0).objects.remove(&handle.addr()).is_some()
+    fn close(&self, handle: HANDLE) -> Option<Object> {
+        locked(&self.0).objects.remove(&handle.addr())
+    }
+
+    /// Returns whether a handle is open to an object of this type that meets a condition.
+    pub(in crate::ex) fn any<T: Any>(&self, condition: impl Fn(&T) -> bool) -> bool {
+        let table = locked(&self.0);
+        let mut objects = table.objects.values();
+        objects.any(|object| object.downcast_ref().is_some_and(&condition))
     }
 
     /// The object of a handle.
@@ -100,11 +108,14 @@ impl Kernel {
 extern "C" fn ZwClose(handle: HANDLE) -> NTSTATUS {
     let call = Call::enter("ZwClose");
     call.require_at_most(0, Rule::IrqlZwPassive, 0x2_001f);
-    let is_open = call.kernel.ex().handles.close(handle);
-    call.require(is_open, Rule::Pointer, || {
+    let closed = call.kernel.ex().handles.close(handle);
+    call.require(closed.is_some(), Rule::Pointer, || {
         let bug_check = BugCheck(INVALID_KERNEL_HANDLE, [handle.addr() as u64, 0, 0, 0]);
         let what = format!("{handle:?} is closed, and is not an open handle of the kernel");
         (bug_check, what)
     });
+    if let Some(Ok(event)) = closed.map(Arc::downcast::<EventObject>) {
+        call.event_closed(&event);
+    }
     STATUS_SUCCESS
 }

@@ -19,6 +19,11 @@ impl ObjectType {
         Self((&raw const TYPES).cast::<u8>().wrapping_add(number))
     }
 
+    /// Returns the type as a driver passes it.
+    pub(crate) fn pointer(self) -> *mut c_void {
+        self.0.cast_mut().cast()
+    }
+
     /// Returns whether a driver that passes a type, or NULL for any, gets an object of this type.
     pub(crate) fn suits(&self, wanted: *mut c_void) -> bool {
         wanted.is_null() || wanted.addr() == self.0.addr()

@@ -509,6 +509,21 @@ extern "C" fn ExAllocatePoolWithTag(kind: i32, size: usize, tag: u32) -> *mut c_
     call.allocate_by_type(kind, size, tag)
 }
 
+/// The priority has no effect: the pool has memory until an allocation is made to fail.
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exallocatepoolwithtagpriority)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExAllocatePoolWithTagPriority(
+    kind: i32,
+    size: usize,
+    tag: u32,
+    _priority: i32,
+) -> *mut c_void {
+    let call = Call::enter_noted("ExAllocatePoolWithTagPriority");
+    call.switch_if_unguarded(call.routine());
+    call.allocate_by_type(kind, size, tag)
+}
+
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exallocatepool)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]

@@ -14,11 +14,11 @@ use crate::{
 
 const APC_LEVEL: u8 = 1;
 
-const ACTIVE: usize = 1;
-const ONE: usize = 2;
+pub(in crate::ex) const ACTIVE: usize = 1;
+pub(in crate::ex) const ONE: usize = 2;
 
 impl Call {
-    fn run_ref<'a>(&self, run_ref: *mut EX_RUNDOWN_REF) -> &'a AtomicUsize {
+    pub(in crate::ex) fn run_ref<'a>(&self, run_ref: *mut EX_RUNDOWN_REF) -> &'a AtomicUsize {
         self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
         if self.irql() == DISPATCH_LEVEL {
             self.require_nonpaged(run_ref);

@@ -88,6 +88,8 @@ pub(crate) struct Thread {
     /// Whether the last routine has announced that a wait follows.
     pub(crate) must_wait: AtomicBool,
     pub(crate) in_dpc: AtomicBool,
+    /// Whether the DPC is a threaded one.
+    pub(crate) in_threaded_dpc: AtomicBool,
     pub(crate) spinning: Spinning,
     /// Whether a PnP request is sent to the device that this thread is adding, before the next routine that it calls.
     pub(crate) is_probed: AtomicBool,
@@ -207,6 +209,7 @@ impl Thread {
             waits_at: Mutex::default(),
             must_wait: AtomicBool::new(false),
             in_dpc: AtomicBool::new(false),
+            in_threaded_dpc: AtomicBool::new(false),
             spinning: Spinning::default(),
             is_probed: AtomicBool::new(false),
             inserted_last: AtomicPtr::default(),

@@ -259,6 +259,8 @@ macro_rules! functions {
     };
 }
 
+mod secure;
+
 /// Returns the names of the functions, and the address that an image calls for each.
 pub(super) fn functions() -> Vec<(&'static str, usize)> {
     let mut functions: Vec<(&str, usize)> = functions! {
@@ -295,6 +297,7 @@ pub(super) fn functions() -> Vec<(&'static str, usize)> {
         "_vsnprintf": format, (to: *mut u8, count: usize, text: *const u8, arguments: *const u64) -> i32;
         "_vsnwprintf": format, (to: *mut u16, count: usize, text: *const u16, arguments: *const u64) -> i32;
     };
+    functions.extend(secure::functions());
     functions.extend([
         ("_snprintf", snprintf as *const () as usize),
         ("_snwprintf", snwprintf as *const () as usize),

@@ -376,7 +376,7 @@ enum Lacking {
 fn bind(file: &File) -> Vec<Result<usize, String>> {
     let known = known();
     let address_of = |import: &Import| {
-        let is_kernel = ["ntoskrnl.exe", "hal.dll"]
+        let is_kernel = ["ntoskrnl.exe", "hal.dll", "wmilib.sys"]
             .iter()
             .any(|library| import.library.eq_ignore_ascii_case(library));
         let mut found = known.iter().filter(|(name, _)| {

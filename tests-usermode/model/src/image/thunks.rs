@@ -43,6 +43,9 @@ pub(super) fn others() -> Vec<(&'static str, usize)> {
             lookaside::delete_paged as *const () as usize,
         ),
         ("IoCreateDeviceSecure", create_device_secure()),
+        ("WmiCompleteRequest", wmi_complete_request()),
+        ("WmiFireEvent", wmi_fire_event()),
+        ("WmiSystemControl", wmi_system_control()),
         (
             "__C_specific_handler",
             c_specific_handler as *const () as usize,
@@ -64,6 +67,10 @@ fn variables() -> impl Iterator<Item = (&'static str, usize)> {
         ("IoDeviceObjectType", &raw const nt::IoDeviceObjectType),
         ("IoDriverObjectType", &raw const nt::IoDriverObjectType),
         ("IoFileObjectType", &raw const nt::IoFileObjectType),
+        (
+            "PsInitialSystemProcess",
+            &raw const nt::PsInitialSystemProcess,
+        ),
         ("PsProcessType", &raw const nt::PsProcessType),
         ("PsThreadType", &raw const nt::PsThreadType),
         ("SeTokenObjectType", &raw const nt::SeTokenObjectType),
@@ -131,6 +138,48 @@ unsafe extern "C" {
         class: *const c_void,
         device: *mut *mut DEVICE_OBJECT,
     ) -> NTSTATUS;
+    /// Exports of WMILIB.SYS, which `nt` does not declare since they are not the kernel's.
+    fn WmiCompleteRequest(
+        device: *mut DEVICE_OBJECT,
+        irp: *mut IRP,
+        status: NTSTATUS,
+        used: u32,
+        boost: i8,
+    ) -> NTSTATUS;
+    fn WmiFireEvent(
+        device: *mut DEVICE_OBJECT,
+        guid: *const c_void,
+        instance: u32,
+        size: u32,
+        data: *mut c_void,
+    ) -> NTSTATUS;
+    fn WmiSystemControl(
+        library: *mut c_void,
+        device: *mut DEVICE_OBJECT,
+        irp: *mut IRP,
+        disposition: *mut i32,
+    ) -> NTSTATUS;
+}
+
+fn wmi_complete_request() -> usize {
+    routines::address(|device, irp, status, used, boost| {
+        // SAFETY: the image keeps to the routine's documentation, as whoever loads it says.
+        unsafe { WmiCompleteRequest(device, irp, status, used, boost) }
+    })
+}
+
+fn wmi_fire_event() -> usize {
+    routines::address(|device, guid, instance, size, data| {
+        // SAFETY: as above.
+        unsafe { WmiFireEvent(device, guid, instance, size, data) }
+    })
+}
+
+fn wmi_system_control() -> usize {
+    routines::address(|library, device, irp, disposition| {
+        // SAFETY: as above.
+        unsafe { WmiSystemControl(library, device, irp, disposition) }
+    })
 }
 
 fn create_device_secure() -> usize {

@@ -191,6 +191,13 @@ impl Devices {
         self.pdo_of(device.addr()) == Some(device.addr())
     }
 
+    /// Makes a device object, which a bus driver has reported, the physical one of its own stack.
+    pub(in crate::io) fn make_physical(&self, device: usize) {
+        if let Some(object) = locked(&self.objects).get_mut(&device) {
+            object.pdo = device;
+        }
+    }
+
     /// Returns the address range of a device object's extension.
     pub(crate) fn extension_of(&self, device: usize) -> Option<Range<usize>> {
         let objects = locked(&self.objects);

@@ -106,6 +106,7 @@ impl Call {
     /// Stops the system if a device object is deleted in the wrong order.
     pub(in crate::io) fn verify_deletion(&self, device: usize) {
         self.require_no_surprise(device, 0x242, "deleted");
+        self.require_no_child(device);
         self.require_removal_passed(device, Rule::DeleteDevice, "deleted");
     }
 

@@ -24,7 +24,9 @@ use crate::{
     io::{
         address_map::AddressMap,
         bus::Buses,
+        children::Children,
         completion_ex::CompletionsEx,
+        configuration::Configuration,
         device::Devices,
         device_pointer::FileReferences,
         driver,
@@ -32,6 +34,7 @@ use crate::{
         file::FileInner,
         interface::Interfaces,
         irp::{Asked, IrpRecord, Origin},
+        named_event::NamedEvents,
         namespace::Namespace,
         own_mdl::Mdls,
         power::Told,
@@ -87,6 +90,11 @@ pub(crate) struct Io {
     /// The states that drivers have answered last, by physical device object.
     pub(in crate::io) states: Mutex<FxHashMap<usize, usize>>,
     pub(in crate::io) registry: Registry,
+    pub(in crate::io) named_events: NamedEvents,
+    pub(in crate::io) configuration: Configuration,
+    pub(in crate::io) children: Mutex<Children>,
+    /// The device objects that are registered for the end of a shutdown.
+    pub(in crate::io) last_shutdown: Mutex<Vec<usize>>,
     pub(in crate::io) reinitialisations: Reinitialisations,
     pub(in crate::io) completions_ex: CompletionsEx,
     /// The files whose last IRP ended at an IRQL too high to send `IRP_MJ_CLOSE`.
@@ -121,6 +129,10 @@ impl Default for Io {
             wmi: Mutex::default(),
             states: Mutex::default(),
             registry: Registry::default(),
+            named_events: NamedEvents::default(),
+            configuration: Configuration::default(),
+            children: Mutex::default(),
+            last_shutdown: Mutex::default(),
             reinitialisations: Reinitialisations::default(),
             completions_ex: CompletionsEx::default(),
             deferred: Mutex::default(),

@@ -70,6 +70,8 @@ impl Asked {
                 nt::METHOD_IN_DIRECT | nt::METHOD_OUT_DIRECT => (self.input_length, 0),
                 _ => (0, 0),
             },
+            // The lengths are other parameters of the request.
+            nt::IRP_MJ_PNP => (0, 0),
             _ if self.is_direct => (0, 0),
             _ => lengths,
         }

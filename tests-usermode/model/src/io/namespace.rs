@@ -229,7 +229,22 @@ extern "C" fn IoCreateSymbolicLink(
     link: *mut UNICODE_STRING,
     device: *mut UNICODE_STRING,
 ) -> NTSTATUS {
-    let call = Call::enter_shared("IoCreateSymbolicLink");
+    create_link(&Call::enter_shared("IoCreateSymbolicLink"), link, device)
+}
+
+/// A link that every user may change. The model has no security of links.
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-iocreateunprotectedsymboliclink)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoCreateUnprotectedSymbolicLink(
+    link: *mut UNICODE_STRING,
+    device: *mut UNICODE_STRING,
+) -> NTSTATUS {
+    let call = Call::enter_shared("IoCreateUnprotectedSymbolicLink");
+    create_link(&call, link, device)
+}
+
+fn create_link(call: &Call, link: *mut UNICODE_STRING, device: *mut UNICODE_STRING) -> NTSTATUS {
     call.require_at_most(0, Rule::IrqlIoPassive4, 0x2_000d);
     call.require_room(link);
     call.require_room(device);
@@ -247,7 +262,7 @@ extern "C" fn IoCreateSymbolicLink(
     }
     links.insert(link, canonical(&device));
     drop(links);
-    call.switch_after("IoCreateSymbolicLink", std::ptr::null::<u8>());
+    call.switch_after(call.routine(), std::ptr::null::<u8>());
     STATUS_SUCCESS
 }
 

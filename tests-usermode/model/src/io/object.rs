@@ -95,6 +95,7 @@ impl Call {
     /// Removes a reference of the driver to an object; returns the new count.
     fn dereference(&self, object: *mut c_void) -> usize {
         if let Some(Ok(count)) = self.kernel.dereference_event(object.addr()) {
+            self.event_dereferenced(object.addr());
             return count;
         }
         let of_file = self.dereference_file(object.addr());

@@ -55,16 +55,30 @@ const ANSWERED_IN_POOL: [u8; 7] = [
 ];
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-query-device-relations)
-const IRP_MN_QUERY_DEVICE_RELATIONS: u8 = 7;
+pub(in crate::io) const IRP_MN_QUERY_DEVICE_RELATIONS: u8 = 7;
 
 /// `DeviceUsageTypePaging`
 const DEVICE_USAGE_TYPE_PAGING: usize = 1;
 
 /// `DEVICE_RELATIONS`, whose array has `count` objects.
 #[repr(C)]
-struct Relations {
+pub(in crate::io) struct Relations {
     count: u32,
     objects: [*mut DEVICE_OBJECT; 0],
+}
+
+impl Relations {
+    /// Returns the number of the objects, and the address of the first.
+    ///
+    /// # Safety
+    /// A driver has answered with the structure.
+    pub(in crate::io) unsafe fn of(list: *mut Self) -> (usize, *const *mut DEVICE_OBJECT) {
+        // SAFETY: guaranteed by the caller.
+        let count = unsafe { (*list).count };
+        // SAFETY: as above; only the address is computed.
+        let objects = unsafe { &raw const (*list).objects };
+        (count as usize, objects.cast())
+    }
 }
 
 impl Call {
@@ -79,10 +93,8 @@ impl Call {
         if minor == IRP_MN_QUERY_DEVICE_RELATIONS {
             self.require_room(block);
             // SAFETY: the driver answers with the structure.
-            let count = unsafe { (*block).count };
-            // SAFETY: as above; only the address is computed.
-            let objects = unsafe { &raw const (*block).objects }.cast::<*mut DEVICE_OBJECT>();
-            for index in 0..count as usize {
+            let (count, objects) = unsafe { Relations::of(block) };
+            for index in 0..count {
                 // SAFETY: the array has this number of elements.
                 let object = unsafe { objects.wrapping_add(index).read() };
                 self.dereference_device(object.cast());
@@ -104,7 +116,17 @@ impl DeviceInner {
     }
 
     /// Sends a PnP request, and returns it with its final status.
-    fn send_pnp(&self, call: &Call, asked: Asked) -> (Arc<IrpRecord>, NTSTATUS) {
+    pub(in crate::io) fn send_pnp(&self, call: &Call, asked: Asked) -> (Arc<IrpRecord>, NTSTATUS) {
+        self.send_pnp_reading(call, asked, |_| {})
+    }
+
+    /// As [`DeviceInner::send_pnp`]. Calls a closure with a successful answer before it is freed.
+    pub(in crate::io) fn send_pnp_reading(
+        &self,
+        call: &Call,
+        asked: Asked,
+        read: impl FnOnce(usize),
+    ) -> (Arc<IrpRecord>, NTSTATUS) {
         let pdo = self.pdo().addr();
         let make = || Ok::<_, Infallible>(call.new_pnp(self.top(), asked));
         let Ok(record) = call.begin_pnp(pdo, make);
@@ -112,6 +134,8 @@ impl DeviceInner {
         call.end_pnp(pdo, &record);
         self.verify_pnp(call, &record, status);
         if status >= 0 && ANSWERED_IN_POOL.contains(&asked.minor) {
+            let answer = locked(&record.state).completion;
+            read(answer.map_or(0, |(_, information)| information));
             call.free_answer(&record, asked.minor);
         }
         (record, status)
@@ -134,7 +158,9 @@ impl DeviceInner {
         );
         let untouched = status == STATUS_NOT_SUPPORTED;
         let must_be_passed = untouched || !MAY_BE_COMPLETED.contains(&minor);
-        let reached_bus = record.reached_bus.load(Ordering::Relaxed);
+        // The driver of a child is its bus driver.
+        let is_child = call.kernel.io().devices.driver_of(self.pdo()).is_some();
+        let reached_bus = is_child || record.reached_bus.load(Ordering::Relaxed);
         let kept = !reached_bus && (status >= 0 || untouched);
         call.require(!(must_be_passed && kept), Rule::PnpIrpCompletion, || {
             let code = if untouched { 0x22f } else { 0x22e };
@@ -143,7 +169,7 @@ impl DeviceInner {
             );
             (BugCheck::io(code, [0, irp, 0]), what)
         });
-        let is_handled = reached_bus && bus::handles_pnp(minor);
+        let is_handled = reached_bus && !is_child && bus::handles_pnp(minor);
         let is_replaced = untouched && is_handled && !matches!(by_bus, Some(BusAnswer::Fail(_)));
         call.require(!is_replaced, Rule::PnpIrpCompletion, || {
             let what = format!(
@@ -154,12 +180,18 @@ impl DeviceInner {
         });
     }
 
+    /// Records that the drivers have handled `IRP_MN_REMOVE_DEVICE`.
+    pub(in crate::io) fn note_removed(&self, call: &Call) {
+        self.is_removed.store(true, Ordering::SeqCst);
+        call.kernel.io().interfaces.disable_all(self.pdo());
+    }
+
     /// `IRP_MN_REMOVE_DEVICE`, after which the drivers' device objects must be detached and deleted.
     pub(crate) fn remove(&self, call: &Call) -> NTSTATUS {
         call.synchronise(self.object().addr());
+        call.remove_children(self.pdo().addr(), false);
         let status = self.ask(call, IRP_MN_REMOVE_DEVICE);
-        self.is_removed.store(true, Ordering::SeqCst);
-        call.kernel.io().interfaces.disable_all(self.pdo());
+        self.note_removed(call);
         let devices = &call.kernel.io().devices;
         for object in self.objects() {
             let address = object.addr() as u64;
@@ -328,6 +360,11 @@ impl Device {
     /// Removes the device by surprise, as when it is unplugged. `IRP_MN_REMOVE_DEVICE` is sent after the last file is
     /// closed.
     pub fn surprise_remove(&self) {
+        {
+            let _attached = Attached::to(&self.kernel);
+            let call = Call::enter("the PnP manager");
+            call.remove_children(self.inner.pdo().addr(), true);
+        }
         self.pnp(IRP_MN_SURPRISE_REMOVAL);
         self.inner.removal_waits.store(true, Ordering::SeqCst);
         if self.inner.open_files() == 0 && self.inner.removal_waits.swap(false, Ordering::SeqCst) {

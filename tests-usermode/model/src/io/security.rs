@@ -1,6 +1,6 @@
 //! Security descriptors of device objects, and who may open one.
 //!
-//! The model uses only the DACL of a self-relative descriptor, whose layout is in
+//! The model uses only the DACL of a descriptor. The layout of a self-relative one is in
 //! [MS-DTYP](https://learn.microsoft.com/openspecs/windows_protocols/ms-dtyp/7d4dac05-9cef-4563-a058-f108abecce1d).
 
 use std::{ffi::c_void, ptr::without_provenance, sync::Arc};
@@ -45,6 +45,10 @@ impl User {
         groups.contains(&sid)
     }
 }
+
+/// The offset of the DACL's offset in a self-relative descriptor, and of its address in an absolute one on 64-bit Windows.
+const RELATIVE_DACL: usize = 16;
+const ABSOLUTE_DACL: usize = 32;
 
 /// An entry of a DACL.
 #[derive(Clone, Debug)]
@@ -91,14 +95,53 @@ impl Dacl {
         missing == 0
     }
 
-    /// Reads the DACL of a self-relative security descriptor. Returns `None` for any other descriptor.
+    /// Reads the DACL of a security descriptor, which is self-relative or absolute. Returns `None` if it has none or is invalid.
     ///
     /// # Safety
     /// `descriptor` is valid for its whole length.
     unsafe fn read(descriptor: *const u8) -> Option<Self> {
+        let [revision, _, control @ ..] =
+            // SAFETY: passed on to the caller.
+            unsafe { descriptor.cast::<[u8; 4]>().read_unaligned() };
+        let control = u16::from_le_bytes(control);
+        if revision != 1 || control & SE_DACL_PRESENT == 0 {
+            return None;
+        }
+        if control & SE_SELF_RELATIVE == 0 {
+            let place = descriptor.wrapping_add(ABSOLUTE_DACL).cast::<*const u8>();
+            // SAFETY: as above. An absolute descriptor has the address of the DACL there.
+            let list = unsafe { place.read_unaligned() };
+            if list.is_null() {
+                return Some(Self::of_everyone());
+            }
+            // SAFETY: as above.
+            return unsafe { Self::read_list(list) };
+        }
+        let place = descriptor.wrapping_add(RELATIVE_DACL).cast::<u32>();
+        // SAFETY: as above. A self-relative descriptor has the offset of the DACL there.
+        let offset = unsafe { place.read_unaligned() };
+        let list = descriptor.wrapping_add(usize::try_from(offset).ok()?);
+        // SAFETY: as above.
+        (offset != 0).then(|| unsafe { Self::read_list(list) })?
+    }
+
+    /// The DACL of a descriptor with a NULL DACL, which grants all access to everyone.
+    fn of_everyone() -> Self {
+        Self(vec![Entry {
+            allows: true,
+            mask: u32::MAX,
+            sid: WORLD.into(),
+        }])
+    }
+
+    /// Reads an access control list. Returns `None` if it is invalid.
+    ///
+    /// # Safety
+    /// `list` is valid for its whole length.
+    unsafe fn read_list(list: *const u8) -> Option<Self> {
         let byte = |offset: usize| {
             // SAFETY: passed on to the caller.
-            let byte = unsafe { descriptor.add(offset) };
+            let byte = unsafe { list.add(offset) };
             // SAFETY: as above.
             unsafe { byte.read() }
         };
@@ -106,15 +149,10 @@ impl Dacl {
             |start: usize, count: usize| -> Vec<u8> { (start..start + count).map(byte).collect() };
         let word = |offset| u16::from_le_bytes([byte(offset), byte(offset + 1)]);
         let long = |offset| u32::from_le_bytes([0, 1, 2, 3].map(|index| byte(offset + index)));
-        let control = SE_SELF_RELATIVE | SE_DACL_PRESENT;
-        let dacl = usize::try_from(long(16)).ok()?;
-        if byte(0) != 1 || word(2) & control != control || dacl == 0 {
-            return None;
-        }
-        let end = dacl + usize::from(word(dacl + 2));
+        let end = usize::from(word(2));
         let mut entries = Vec::new();
-        let mut at = dacl + 8;
-        for _ in 0..word(dacl + 4) {
+        let mut at = 8;
+        for _ in 0..word(4) {
             let size = usize::from(word(at + 2));
             if size < 16 || !size.is_multiple_of(4) || at + size > end {
                 return None;
@@ -132,7 +170,7 @@ impl Dacl {
             });
             at += size;
         }
-        (byte(dacl) == 2 || byte(dacl) == 4).then_some(Self(entries))
+        (byte(0) == 2 || byte(0) == 4).then_some(Self(entries))
     }
 }
 

@@ -69,6 +69,16 @@ extern "C" fn KeLeaveCriticalRegion() {
     });
 }
 
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kequeryprioritythread)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeQueryPriorityThread(thread: *mut c_void) -> i32 {
+    let call = Call::enter_noted("KeQueryPriorityThread");
+    call.require_at_most(0, Rule::Irql, 0xe5);
+    let priorities = locked(&call.kernel.ke().priorities);
+    priorities.get(&thread.addr()).copied().unwrap_or(PRIORITY)
+}
+
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetprioritythread)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]

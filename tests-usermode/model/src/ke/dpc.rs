@@ -24,6 +24,7 @@ use crate::{
         thread::Thread,
         wait::Wait,
     },
+    ke::threaded_dpc::THREADED_DPC_OBJECT,
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -206,6 +207,7 @@ impl Call {
             object.argument1.get(),
             object.argument2.get(),
         );
+        let is_threaded = object.kind.get() == THREADED_DPC_OBJECT;
         footprint::touch(dpc.addr(), Access::Exclusive);
         // From here on it can be queued again.
         object.queued_on.store(0, Ordering::Release);
@@ -218,12 +220,14 @@ impl Call {
             );
         };
         self.in_dpc.store(true, Ordering::Relaxed);
+        self.in_threaded_dpc.store(is_threaded, Ordering::Relaxed);
         self.acquire_from(dpc.addr());
         let serving = self.serving.take();
         // SAFETY: the routine is called as the kernel calls it: at DISPATCH_LEVEL, with what it was initialised with.
         unsafe { Call::in_driver(routine, (dpc, context, first, second)) };
         self.serving.set(serving);
         self.in_dpc.store(false, Ordering::Relaxed);
+        self.in_threaded_dpc.store(false, Ordering::Relaxed);
         self.require_returned("a DPC routine", DISPATCH_LEVEL);
     }
 
@@ -258,7 +262,8 @@ impl Call {
     ) -> bool {
         // SAFETY: the caller passes a DPC that was initialised and stays valid until it has run.
         let object = unsafe { self.view::<Dpc, _>(dpc) };
-        self.require(object.kind.get() == DPC_OBJECT, Rule::Dpc, || {
+        let is_dpc = [DPC_OBJECT, THREADED_DPC_OBJECT].contains(&object.kind.get());
+        self.require(is_dpc, Rule::Dpc, || {
             let bug_check = BugCheck(0xc7, [1, dpc.addr() as u64, 0, 0]);
             (bug_check, format!("the DPC {dpc:?} was not initialised"))
         });

@@ -357,6 +357,7 @@ extern "C" fn KeReleaseSpinLock(lock: *mut KSPIN_LOCK, new_irql: u8) {
 extern "C" fn KeAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) {
     let call = Call::enter_to_wait("KeAcquireSpinLockAtDpcLevel", lock);
     call.require_at_least_dispatch(lock, 0x40);
+    call.require_no_threaded_dpc(lock);
     // SAFETY: the caller passes a lock.
     call.acquire(unsafe { call.lock_word(lock) }, Kind::Plain, None);
 }

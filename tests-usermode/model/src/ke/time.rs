@@ -55,6 +55,15 @@ extern "C" fn KeQueryInterruptTimePrecise(counter: *mut u64) -> u64 {
     now
 }
 
+/// The system never sleeps.
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kequeryunbiasedinterrupttime)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn KeQueryUnbiasedInterruptTime() -> u64 {
+    let call = Call::enter_noted("KeQueryUnbiasedInterruptTime");
+    call.read_time().cast_unsigned()
+}
+
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kequerytimeincrement)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]

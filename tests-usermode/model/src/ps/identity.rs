@@ -8,7 +8,11 @@ use std::{
 
 use nt::{DISPATCH_LEVEL, HANDLE, KERNEL_MODE, UNICODE_STRING};
 
-use crate::{ex::VERSION, host::Call, verifier::Rule};
+use crate::{
+    ex::VERSION,
+    host::{Call, thread::Thread},
+    verifier::Rule,
+};
 
 /// A process.
 #[derive(Clone, Copy)]
@@ -31,9 +35,14 @@ pub(crate) const USER: Process = Process {
 
 impl Process {
     /// Returns the `PEPROCESS`.
-    pub(crate) fn object(&self) -> *mut c_void {
+    pub(crate) const fn object(&self) -> *mut c_void {
         without_provenance_mut(self.object)
     }
+}
+
+/// Returns the number of a thread. The numbers of threads and processes are multiples of four that do not coincide.
+pub(super) fn thread_id(thread: &Thread) -> HANDLE {
+    without_provenance_mut(0x1000 + 4 * thread.number as usize)
 }
 
 impl Call {
@@ -81,9 +90,7 @@ extern "C" fn PsGetCurrentProcessId() -> HANDLE {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn PsGetCurrentThreadId() -> HANDLE {
-    let call = Call::enter_noted("PsGetCurrentThreadId");
-    // The numbers of threads and processes are multiples of four that do not coincide.
-    without_provenance_mut(0x1000 + 4 * call.number as usize)
+    thread_id(&Call::enter_noted("PsGetCurrentThreadId"))
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exgetpreviousmode)

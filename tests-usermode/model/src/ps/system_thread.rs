@@ -136,11 +136,15 @@ extern "C" fn ZwWaitForSingleObject(handle: HANDLE, _alertable: u8, timeout: *mu
     };
     // SAFETY: the caller passes NULL or a time.
     let is_over = match unsafe { timeout.as_ref() } {
-        None => {
+        None if thread.is_thread() => {
             wait_for_end(&thread, &call);
             true
         }
-        Some(0) => thread.is_set(),
+        None => {
+            call.wait_for_object(thread.header());
+            true
+        }
+        Some(0) if thread.is_thread() => thread.is_set(),
         Some(due) => call.wait_for_object_until(thread.header(), *due),
     };
     if is_over {

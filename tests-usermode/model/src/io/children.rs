@@ -1,0 +1,327 @@
+//! The children that a bus driver reports. The PnP manager asks for them, starts those that are new, and removes those that are gone.
+//!
+//! No driver is loaded for a child: its device stack is the physical device object alone, as that of a
+//! [raw](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_device_capabilities) device.
+//!
+//! Microsoft's pages: [`IoInvalidateDeviceRelations`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioinvalidatedevicerelations),
+//! [`IRP_MN_QUERY_DEVICE_RELATIONS`](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-query-device-relations),
+//! [`IRP_MN_QUERY_ID`](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-query-id) and
+//! [bug check 0xCA](https://learn.microsoft.com/windows-hardware/drivers/debugger/bug-check-0xca--pnp-detected-fatal-error).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use nt::{
+    DEVICE_OBJECT, DISPATCH_LEVEL, IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE,
+    IRP_MN_SURPRISE_REMOVAL,
+};
+
+use crate::{
+    host::{Call, Kernel, footprint, thread::Attached, thread::Thread},
+    io::{
+        Device,
+        device::DeviceInner,
+        irp::Asked,
+        pnp::{IRP_MN_QUERY_DEVICE_RELATIONS, Relations},
+    },
+    mutex::locked,
+    verifier::{BugCheck, Rule},
+};
+
+/// `PNP_DETECTED_FATAL_ERROR`
+const FATAL_ERROR: u32 = 0xca;
+
+/// `IRP_MN_QUERY_ID`, and its types from `BusQueryDeviceID` to `BusQueryInstanceID`. The first and the last are one text; the others
+/// are lists of texts.
+const IRP_MN_QUERY_ID: u8 = 0x13;
+const IDS: [usize; 4] = [0, 1, 2, 3];
+
+/// The maximum length of an ID, with the zero (`MAX_DEVICE_ID_LEN`).
+const MOST_UNITS: usize = 200;
+
+/// `BusRelations` and `RemovalRelations` of `DEVICE_RELATION_TYPE`; `EjectionRelations` and `PowerRelations` are between them, and
+/// `TargetDeviceRelation` follows.
+const BUS_RELATIONS: i32 = 0;
+const LAST_RELATIONS: i32 = 5;
+
+/// The children that bus drivers have reported, by their physical device objects.
+pub(crate) type Children = BTreeMap<usize, Child>;
+
+/// A child of a bus driver.
+pub(crate) struct Child {
+    /// The physical device object of the bus.
+    parent: usize,
+    inner: Arc<DeviceInner>,
+    is_started: bool,
+    /// Whether the bus driver has not reported it any more, so that it deletes the device object in `IRP_MN_REMOVE_DEVICE`.
+    is_missing: bool,
+}
+
+/// A PnP request of the PnP manager.
+fn request(minor: u8, kind: usize) -> Asked {
+    Asked {
+        major: IRP_MJ_PNP,
+        minor,
+        // Where `Parameters.QueryDeviceRelations.Type` and `Parameters.QueryId.IdType` are.
+        output_length: kind,
+        ..Asked::default()
+    }
+}
+
+impl Call {
+    fn fatal_error(&self, code: u64, pdo: usize, what: String) -> ! {
+        let bug_check = BugCheck(FATAL_ERROR, [code, pdo as u64, 0, 0]);
+        self.stop(bug_check, Rule::BusRelations, what)
+    }
+
+    /// Asks the drivers of a bus for its children, starts the new ones and removes the others.
+    fn enumerate(&self, bus: &DeviceInner) {
+        let mut reported = Vec::new();
+        let asked = request(IRP_MN_QUERY_DEVICE_RELATIONS, 0);
+        let (_, status) = bus.send_pnp_reading(self, asked, |answer| {
+            let list = std::ptr::with_exposed_provenance_mut::<Relations>(answer);
+            for object in self.relations(list) {
+                self.require_child(object, &reported);
+                reported.push(object);
+            }
+        });
+        if status < 0 {
+            return;
+        }
+        let parent = bus.pdo().addr();
+        for pdo in self.missing(parent, &reported) {
+            self.remove_child(pdo, true);
+        }
+        for pdo in reported {
+            let is_new = !locked(&self.kernel.io().children).contains_key(&pdo);
+            if is_new {
+                self.start_child(parent, pdo);
+            }
+        }
+    }
+
+    /// Returns the objects of a driver's answer.
+    fn relations(&self, list: *mut Relations) -> Vec<usize> {
+        if list.is_null() {
+            return Vec::new();
+        }
+        self.require_room(list);
+        // SAFETY: the driver answers with the structure.
+        let (count, objects) = unsafe { Relations::of(list) };
+        let objects = (0..count).map(|index| {
+            // SAFETY: the array has this number of elements.
+            unsafe { objects.wrapping_add(index).read() }.expose_provenance()
+        });
+        objects.collect()
+    }
+
+    /// Stops the system if a reported object cannot be a child.
+    fn require_child(&self, pdo: usize, reported: &[usize]) {
+        let devices = &self.kernel.io().devices;
+        let object: *mut DEVICE_OBJECT = std::ptr::with_exposed_provenance_mut(pdo);
+        if pdo == 0 {
+            self.fatal_error(8, pdo, "NULL is reported as a child".into());
+        }
+        if reported.contains(&pdo) {
+            self.fatal_error(1, pdo, format!("the child {pdo:#x} is reported twice"));
+        }
+        if devices.is_known(object) && devices.is_deleted(object) {
+            self.fatal_error(
+                4,
+                pdo,
+                format!("the child {pdo:#x} is reported, and was deleted"),
+            );
+        }
+        if !devices.is_drivers(pdo) || devices.lower_of(pdo).is_some() {
+            self.fatal_error(
+                2,
+                pdo,
+                format!("{pdo:#x} is reported as a child, and is not a physical device object"),
+            );
+        }
+    }
+
+    /// Returns the children of a bus that it has not reported, and marks them.
+    fn missing(&self, parent: usize, reported: &[usize]) -> Vec<usize> {
+        let mut children = locked(&self.kernel.io().children);
+        let missing = children
+            .iter_mut()
+            .filter(|(pdo, child)| child.parent == parent && !reported.contains(pdo));
+        let marked = missing.map(|(pdo, child)| {
+            child.is_missing = true;
+            *pdo
+        });
+        marked.collect()
+    }
+
+    /// Asks for the IDs and the capabilities of a child, and starts it.
+    fn start_child(&self, parent: usize, pdo: usize) {
+        let object: *mut DEVICE_OBJECT = std::ptr::with_exposed_provenance_mut(pdo);
+        self.kernel.io().devices.make_physical(pdo);
+        let inner = DeviceInner::new(object, object);
+        let child = Child {
+            parent,
+            inner: Arc::clone(&inner),
+            is_started: false,
+            is_missing: false,
+        };
+        locked(&self.kernel.io().children).insert(pdo, child);
+        for id in IDS {
+            let asked = request(IRP_MN_QUERY_ID, id);
+            let (_, status) = inner.send_pnp_reading(self, asked, |answer| {
+                self.require_id(pdo, answer, id);
+            });
+            // Only the device ID is required.
+            if status < 0 && id == 0 {
+                self.fatal_error(
+                    3,
+                    pdo,
+                    format!("the child {pdo:#x} has no device ID: {status:#x}"),
+                );
+            }
+        }
+        inner.send_pnp(self, request(nt::IRP_MN_QUERY_CAPABILITIES, 0));
+        let status = inner.send_pnp(self, request(IRP_MN_START_DEVICE, 0)).1;
+        let mut children = locked(&self.kernel.io().children);
+        if let Some(child) = children.get_mut(&pdo) {
+            child.is_started = status >= 0;
+        }
+    }
+
+    /// Stops the system if an ID does not end, is too long, or has a character that no ID may have.
+    fn require_id(&self, pdo: usize, answer: usize, kind: usize) {
+        let place = std::ptr::with_exposed_provenance_mut::<u16>(answer);
+        self.require_room(place);
+        let is_list = kind == 1 || kind == 2;
+        let mut length = 0;
+        for index in 0.. {
+            // SAFETY: the driver answers with text that ends with a zero.
+            let unit = unsafe { place.wrapping_add(index).read() };
+            if unit == 0 && (!is_list || length == 0) {
+                return;
+            }
+            length = if unit == 0 { 0 } else { length + 1 };
+            // Space, comma and what is not printable in ASCII.
+            let is_valid = unit == 0 || (0x21..=0x7e).contains(&unit) && unit != u16::from(b',');
+            if length >= MOST_UNITS || !is_valid {
+                self.fatal_error(3, pdo, format!(
+                    "an ID of the child {pdo:#x} is longer than {MOST_UNITS} units or has the invalid unit {unit:#x}"
+                ));
+            }
+        }
+    }
+
+    /// Removes a child: by surprise, if the bus driver has not reported it any more.
+    fn remove_child(&self, pdo: usize, by_surprise: bool) {
+        let found = locked(&self.kernel.io().children)
+            .get(&pdo)
+            .map(|child| (Arc::clone(&child.inner), child.is_started, child.is_missing));
+        let Some((inner, is_started, is_missing)) = found else {
+            return;
+        };
+        if by_surprise && is_started {
+            inner.send_pnp(self, request(IRP_MN_SURPRISE_REMOVAL, 0));
+        }
+        inner.send_pnp(self, request(IRP_MN_REMOVE_DEVICE, 0));
+        inner.note_removed(self);
+        locked(&self.kernel.io().children).remove(&pdo);
+        let is_deleted = self.kernel.io().devices.is_deleted(inner.pdo());
+        self.require(is_deleted || !is_missing, Rule::BusRelations, || {
+            let what = format!(
+                "the child {pdo:#x} was reported as missing, and its device object is not deleted after IRP_MN_REMOVE_DEVICE"
+            );
+            (BugCheck::io(0x21e, [0, 0, pdo as u64]), what)
+        });
+    }
+
+    /// Removes the children of a bus before the bus itself.
+    pub(in crate::io) fn remove_children(&self, parent: usize, by_surprise: bool) {
+        let children: Vec<usize> = locked(&self.kernel.io().children)
+            .iter()
+            .filter(|(_, child)| child.parent == parent)
+            .map(|(pdo, _)| *pdo)
+            .collect();
+        for pdo in children {
+            self.remove_child(pdo, by_surprise);
+        }
+    }
+
+    /// Stops the system if a device object is deleted that the PnP manager uses as a child.
+    pub(in crate::io) fn require_no_child(&self, device: usize) {
+        let is_missing = locked(&self.kernel.io().children)
+            .get(&device)
+            .map(|child| child.is_missing);
+        let may_be_deleted = match is_missing {
+            None => true,
+            Some(is_missing) => is_missing && self.is_removing(device),
+        };
+        if !may_be_deleted {
+            let what = format!(
+                "the child {device:#x} is deleted, and may be only in the IRP_MN_REMOVE_DEVICE that follows an IRP_MN_QUERY_DEVICE_RELATIONS \
+                 which does not report it"
+            );
+            self.fatal_error(5, device, what);
+        }
+    }
+}
+
+impl Device {
+    /// Asks the drivers for the children of the device (`BusRelations`), as the PnP manager does after it has started the device and
+    /// after `IoInvalidateDeviceRelations`: it starts those that are new, removes those that are not reported any more, and returns
+    /// those that exist.
+    pub fn enumerate(&self) -> Vec<Self> {
+        let _attached = Attached::to(self.kernel());
+        let call = Call::enter("the PnP manager");
+        call.enumerate(self.inner());
+        self.children()
+    }
+
+    /// Returns the children of the device that exist.
+    #[must_use]
+    pub fn children(&self) -> Vec<Self> {
+        footprint::touch_everything();
+        let parent = self.inner().pdo().addr();
+        let children = locked(&self.kernel().io().children);
+        let of_bus = children.values().filter(|child| child.parent == parent);
+        of_bus
+            .map(|child| Self::new(self.kernel(), Arc::clone(&child.inner)))
+            .collect()
+    }
+}
+
+impl Kernel {
+    /// Returns the device of a bus, by its physical device object.
+    fn bus(&self, pdo: usize) -> Option<Arc<DeviceInner>> {
+        let object: *mut DEVICE_OBJECT = std::ptr::with_exposed_provenance_mut(pdo);
+        let is_there = crate::io::device_stack::top_of(object) != object;
+        is_there.then(|| DeviceInner::new(object, object))
+    }
+}
+
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn IoInvalidateDeviceRelations(pdo: *mut DEVICE_OBJECT, kind: i32) {
+    let call = Call::enter("IoInvalidateDeviceRelations");
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    call.require_live_device(pdo);
+    let kernel = &call.kernel;
+    let is_physical = kernel.io().devices.is_physical(pdo);
+    if !is_physical || !(BUS_RELATIONS..=LAST_RELATIONS).contains(&kind) {
+        let what =
+            format!("{pdo:?} is not a physical device object, or {kind} is no type of relations");
+        call.fatal_error(2, pdo.addr(), what);
+    }
+    // The PnP manager asks for the others when it needs them.
+    if kind != BUS_RELATIONS {
+        return;
+    }
+    kernel.work_began();
+    let pdo = pdo.expose_provenance();
+    Thread::new_system(kernel, "PnP manager").start(move |kernel| {
+        let call = Call::enter("the PnP manager");
+        // The drivers can have left the stack.
+        if let Some(bus) = kernel.bus(pdo) {
+            call.enumerate(&bus);
+        }
+        kernel.work_ended();
+    });
+}
