@@ -67,7 +67,9 @@ fn released_by_one_pulse(kind: i32) -> u32 {
     };
     let waiters = &raw mut waiters;
     // SAFETY: the object stays on the stack until the threads have ended.
-    let (event, ended) = unsafe { (&raw mut (*waiters).event, &(*waiters).ended) };
+    let event = unsafe { &raw mut (*waiters).event };
+    // SAFETY: as above.
+    let ended = unsafe { &(*waiters).ended };
     nt!(KeInitializeEvent(event, kind, 0));
     let threads = [start_thread(waits, waiters), start_thread(waits, waiters)];
     // Each thread waits by now.

@@ -111,7 +111,7 @@ extern "C" fn RtlSetDaclSecurityDescriptor(
     if present != 0 {
         let flag = if defaulted == 0 { 0 } else { DACL_DEFAULTED };
         descriptor.control |= SE_DACL_PRESENT | flag;
-        descriptor.dacl = dacl;
+        descriptor.dacl = std::ptr::with_exposed_provenance_mut(dacl.expose_provenance());
     }
     STATUS_SUCCESS
 }
@@ -164,9 +164,9 @@ extern "C" fn RtlAddAccessAllowedAce(
     let start: *mut u8 = acl.cast();
     let mut end = size_of::<Acl>();
     for _ in 0..header.count {
-        let size = start.wrapping_add(end + 2).cast::<u16>();
+        let size = start.wrapping_add(end + 2).cast::<[u8; 2]>();
         // SAFETY: as above; each entry has its size in its third and fourth byte.
-        end += usize::from(unsafe { size.read() });
+        end += usize::from(u16::from_le_bytes(unsafe { size.read() }));
     }
     let sid = call.sid(sid);
     let size = 8 + sid.len();

@@ -16,10 +16,11 @@ use nt::{
 };
 
 use crate::{
-    host::{Call, Kernel, footprint, thread::Attached, thread::Thread},
+    host::{Call, footprint, thread::Attached, thread::Thread},
     io::{
         Device,
         device::DeviceInner,
+        device_stack::top_of,
         irp::Asked,
         pnp::{IRP_MN_QUERY_DEVICE_RELATIONS, Relations},
     },
@@ -288,13 +289,10 @@ impl Device {
     }
 }
 
-impl Kernel {
-    /// Returns the device of a bus, by its physical device object.
-    fn bus(&self, pdo: usize) -> Option<Arc<DeviceInner>> {
-        let object: *mut DEVICE_OBJECT = std::ptr::with_exposed_provenance_mut(pdo);
-        let is_there = crate::io::device_stack::top_of(object) != object;
-        is_there.then(|| DeviceInner::new(object, object))
-    }
+/// Returns the device of a bus, by its physical device object, unless its drivers have left the stack.
+fn bus(pdo: usize) -> Option<Arc<DeviceInner>> {
+    let object: *mut DEVICE_OBJECT = std::ptr::with_exposed_provenance_mut(pdo);
+    (top_of(object) != object).then(|| DeviceInner::new(object, object))
 }
 
 // SAFETY: see `irql`.
@@ -318,8 +316,7 @@ extern "C" fn IoInvalidateDeviceRelations(pdo: *mut DEVICE_OBJECT, kind: i32) {
     let pdo = pdo.expose_provenance();
     Thread::new_system(kernel, "PnP manager").start(move |kernel| {
         let call = Call::enter("the PnP manager");
-        // The drivers can have left the stack.
-        if let Some(bus) = kernel.bus(pdo) {
+        if let Some(bus) = bus(pdo) {
             call.enumerate(&bus);
         }
         kernel.work_ended();

@@ -102,24 +102,26 @@ impl Dacl {
     unsafe fn read(descriptor: *const u8) -> Option<Self> {
         let [revision, _, control @ ..] =
             // SAFETY: passed on to the caller.
-            unsafe { descriptor.cast::<[u8; 4]>().read_unaligned() };
+            unsafe { descriptor.cast::<[u8; 4]>().read() };
         let control = u16::from_le_bytes(control);
         if revision != 1 || control & SE_DACL_PRESENT == 0 {
             return None;
         }
         if control & SE_SELF_RELATIVE == 0 {
-            let place = descriptor.wrapping_add(ABSOLUTE_DACL).cast::<*const u8>();
+            let place = descriptor.wrapping_add(ABSOLUTE_DACL).cast::<[u8; 8]>();
             // SAFETY: as above. An absolute descriptor has the address of the DACL there.
-            let list = unsafe { place.read_unaligned() };
+            let address = u64::from_le_bytes(unsafe { place.read() });
+            let address = usize::try_from(address).ok()?;
+            let list = std::ptr::with_exposed_provenance::<u8>(address);
             if list.is_null() {
                 return Some(Self::of_everyone());
             }
             // SAFETY: as above.
             return unsafe { Self::read_list(list) };
         }
-        let place = descriptor.wrapping_add(RELATIVE_DACL).cast::<u32>();
+        let place = descriptor.wrapping_add(RELATIVE_DACL).cast::<[u8; 4]>();
         // SAFETY: as above. A self-relative descriptor has the offset of the DACL there.
-        let offset = unsafe { place.read_unaligned() };
+        let offset = u32::from_le_bytes(unsafe { place.read() });
         let list = descriptor.wrapping_add(usize::try_from(offset).ok()?);
         // SAFETY: as above.
         (offset != 0).then(|| unsafe { Self::read_list(list) })?
