@@ -141,10 +141,11 @@ unsafe extern "C" fn secured(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING)
     let device = set_up(driver, FILE_DEVICE_SECURE_OPEN, Some(unload));
     let mut descriptor = administrators_only();
     assert_eq!(secure(device, 0, &mut descriptor), STATUS_ACCESS_DENIED);
-    let mut absolute = descriptor;
-    absolute[0] &= 0x7fff_ffff;
+    let mut invalid = descriptor;
+    // The revision is 2, which does not exist.
+    invalid[0] ^= 3;
     assert_eq!(
-        secure(device, nt::WRITE_DAC, &mut absolute),
+        secure(device, nt::WRITE_DAC, &mut invalid),
         STATUS_INVALID_SECURITY_DESCR
     );
     assert_eq!(

@@ -94,6 +94,18 @@ fn every_missing_import_is_named() {
 }
 
 #[test]
+fn routines_of_wmilib_are_not_the_kernels() {
+    let file = ImageFile::new(RETURN).imports(&["WmiSystemControl"]);
+    assert!(refused(&file).contains("WmiSystemControl"));
+    let of_library = |routine: &'static str| {
+        let file = ImageFile::new(RETURN).with(|file| file.library = "WMILIB.SYS");
+        Image::map("test.sys", &file.imports(&[routine]).bytes())
+    };
+    assert!(of_library("WmiSystemControl").is_ok());
+    assert!(of_library("KeSetEvent").is_err());
+}
+
+#[test]
 fn image_that_windows_would_not_load_is_refused_with_the_reason() {
     let file = ImageFile::new(RETURN);
     let changed = |change: fn(&mut ImageFile)| refused(&file.clone().with(change));

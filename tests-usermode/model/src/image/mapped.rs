@@ -376,17 +376,18 @@ enum Lacking {
 fn bind(file: &File) -> Vec<Result<usize, String>> {
     let known = known();
     let address_of = |import: &Import| {
-        let is_kernel = ["ntoskrnl.exe", "hal.dll", "wmilib.sys"]
-            .iter()
-            .any(|library| import.library.eq_ignore_ascii_case(library));
-        let mut found = known.iter().filter(|(name, _)| {
-            is_kernel
-                && import
-                    .routine
-                    .as_deref()
-                    .is_some_and(|routine| routine == *name)
-        });
-        match (found.next(), &import.routine) {
+        let is_of = |library: &&str| import.library.eq_ignore_ascii_case(library);
+        let is_kernel = ["ntoskrnl.exe", "hal.dll"].iter().any(|name| is_of(name));
+        let exports = |name: &str| {
+            if thunks::WMI_LIBRARY.contains(&name) {
+                is_of(&"wmilib.sys")
+            } else {
+                is_kernel
+            }
+        };
+        let is_it = |name: &str| import.routine.as_deref() == Some(name) && exports(name);
+        let found = known.iter().find(|(name, _)| is_it(name));
+        match (found, &import.routine) {
             (Some((_, address)), _) => Ok(*address),
             (None, Some(routine)) if is_kernel => Err(routine.clone()),
             (None, Some(routine)) => Err(format!("{}!{routine}", import.library)),

@@ -12,6 +12,10 @@ use nt::{DEVICE_OBJECT, DRIVER_OBJECT, IRP, NTSTATUS, UNICODE_STRING};
 use super::{lookaside, routines};
 use crate::image::UPCALLS;
 
+/// The routines that WMILIB.SYS exports, and not ntoskrnl.exe.
+pub(super) const WMI_LIBRARY: [&str; 3] =
+    ["WmiCompleteRequest", "WmiFireEvent", "WmiSystemControl"];
+
 /// Returns the names, and the address that an image calls for each.
 pub(super) fn others() -> Vec<(&'static str, usize)> {
     let mut all = vec![
