@@ -103,30 +103,6 @@ fn pulse_releases_every_thread_that_waits_for_a_notification_event() {
     });
 }
 
-/// In every order of the threads the wait ends by the pulse, or it started later and ends by `KeSetEvent`.
-fn pulsed_in_some_orders(device: *mut DEVICE_OBJECT) {
-    delete(device);
-    let mut waiters = Waiters {
-        event: event(),
-        ended: AtomicU32::new(0),
-    };
-    let waiters = &raw mut waiters;
-    // SAFETY: the object stays on the stack until the thread has ended.
-    let event = unsafe { &raw mut (*waiters).event };
-    nt!(KeInitializeEvent(event, SYNCHRONIZATION, 0));
-    let thread = start_thread(waits, waiters);
-    pulse(event);
-    set(event);
-    join_thread(thread);
-    // SAFETY: as above.
-    assert_eq!(unsafe { (*waiters).ended.load(SeqCst) }, 1);
-}
-
-#[test]
-fn wait_ends_by_the_pulse_or_by_the_event() {
-    passes(pulsed_in_some_orders);
-}
-
 /// The rule of the page: `IrqlKeDispatchLte`.
 #[test]
 fn event_is_not_pulsed_above_dispatch_level() {
