@@ -377,7 +377,7 @@ fn bind(file: &File) -> Vec<Result<usize, String>> {
     let known = known();
     let address_of = |import: &Import| {
         let is_of = |library: &&str| import.library.eq_ignore_ascii_case(library);
-        let is_kernel = ["ntoskrnl.exe", "hal.dll"].iter().any(|name| is_of(name));
+        let is_kernel = ["ntoskrnl.exe", "hal.dll"].iter().any(is_of);
         let exports = |name: &str| {
             if thunks::WMI_LIBRARY.contains(&name) {
                 is_of(&"wmilib.sys")
