@@ -1,4 +1,4 @@
-//! What a PnP driver does after other threads can send it requests, or after it has sent one that is pending.
+//! What a PnP driver does after other threads can send it requests, or after it has requested a power IRP.
 
 #[macro_use]
 mod call;
@@ -16,10 +16,10 @@ use nt::{
     STATUS_OBJECT_NAME_NOT_FOUND, STATUS_PENDING, STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{
-    Access, BusAnswer, Driver, Kernel, Rule,
+    Access, Driver, Kernel, Rule,
     explore::{Scenario, Search, explore},
 };
-use steps::{FIRST, Stage, Steps, complete, end_of, entry, holds, lower, skip};
+use steps::{FIRST, Stage, Steps, complete, end_of, entry, holds, lower, one_request, skip};
 
 /// Checks that a driver breaks a rule in some order of its threads.
 #[track_caller]
@@ -151,28 +151,9 @@ fn a_device_is_opened_before_the_driver_is_ready() {
     holds(opened::<false>);
 }
 
-const POWER: u8 = 0;
-const PNP: u8 = 1;
-
-/// A driver that sends a request whose completion routine frees a block of the pool. With `AFTER` the block is written when the
-/// request was sent.
-struct Sends<const WHAT: u8, const AFTER: bool>;
-
-impl<const WHAT: u8, const AFTER: bool> Sends<WHAT, AFTER> {
-    /// Sends a request with a block as its context, and writes to the block.
-    fn with_block(send: impl FnOnce(*mut c_void)) {
-        let block = nt!(ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 8, 1));
-        // SAFETY: the block is alive until the request has ended, and the model detects the write after that.
-        let write = || unsafe { block.cast::<u64>().write(1) };
-        if !AFTER {
-            write();
-        }
-        send(block);
-        if AFTER {
-            write();
-        }
-    }
-}
+/// A driver that requests a power IRP whose completion routine frees a block of the pool. With `AFTER` the block is written after
+/// the request.
+struct Requests<const AFTER: bool>;
 
 unsafe extern "C" fn is_powered(
     device: *mut DEVICE_OBJECT,
@@ -182,19 +163,11 @@ unsafe extern "C" fn is_powered(
     _: *mut IO_STATUS_BLOCK,
 ) {
     nt!(ExFreePool(block));
-    nt!(KeSetEvent(
-        steps::own::<Sends<POWER, true>>(device).get(),
-        0,
-        0
-    ));
+    let event = steps::own::<Requests<true>>(device).get();
+    nt!(KeSetEvent(event, 0, 0));
 }
 
-unsafe extern "C" fn came_back(_: *mut DEVICE_OBJECT, _: *mut IRP, block: *mut c_void) -> NTSTATUS {
-    nt!(ExFreePool(block));
-    STATUS_SUCCESS
-}
-
-impl<const WHAT: u8, const AFTER: bool> Steps for Sends<WHAT, AFTER> {
+impl<const AFTER: bool> Steps for Requests<AFTER> {
     type Own = UnsafeCell<KEVENT>;
 
     fn add(_: *mut DEVICE_OBJECT, own: &Self::Own) {
@@ -202,58 +175,28 @@ impl<const WHAT: u8, const AFTER: bool> Steps for Sends<WHAT, AFTER> {
     }
 
     fn control(device: *mut DEVICE_OBJECT, own: &Self::Own, irp: *mut IRP, _: u32) -> NTSTATUS {
-        if WHAT == POWER {
-            let (minor, state, none) = (nt::IRP_MN_SET_POWER, 1, null_mut());
-            Self::with_block(|block| {
-                let routine = Some(is_powered as unsafe extern "C" fn(_, _, _, _, _));
-                let status = nt!(PoRequestPowerIrp(
-                    device, minor, state, routine, block, none
-                ));
-                assert_eq!(status, STATUS_PENDING);
-            });
-            call::wait(own.get());
+        let block = nt!(ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 8, 1));
+        // SAFETY: the block is alive until the request has ended, and the model detects the write after that.
+        let write = || unsafe { block.cast::<u64>().write(1) };
+        if !AFTER {
+            write();
         }
+        let (minor, state, none) = (nt::IRP_MN_SET_POWER, 1, null_mut());
+        let routine: nt::PREQUEST_POWER_COMPLETE = Some(is_powered);
+        let status = nt!(PoRequestPowerIrp(
+            device, minor, state, routine, block, none
+        ));
+        assert_eq!(status, STATUS_PENDING);
+        if AFTER {
+            write();
+        }
+        call::wait(own.get());
         complete(irp, STATUS_SUCCESS)
     }
-
-    fn pass_down(device: *mut DEVICE_OBJECT, _: &Self::Own, irp: *mut IRP) -> NTSTATUS {
-        let pdo = lower::<Self>(device);
-        let is_pnp = nt!(irp::major_function(irp)) == nt::IRP_MJ_PNP;
-        if WHAT == POWER || !is_pnp || nt!(irp::minor_function(irp)) != nt::IRP_MN_START_DEVICE {
-            return skip(pdo, irp);
-        }
-        steps::mark(irp);
-        Self::with_block(|block| {
-            nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
-            let routine = Some(came_back as unsafe extern "C" fn(_, _, _) -> _);
-            nt!(irp::IoSetCompletionRoutine(
-                irp, routine, block, true, true, true
-            ));
-            nt!(IofCallDriver(pdo, irp));
-        });
-        STATUS_PENDING
-    }
-}
-
-fn sent<const WHAT: u8, const AFTER: bool>(kernel: &Arc<Kernel>) {
-    // SAFETY: the entry point is that of a driver on `nt`; the model detects its mistakes.
-    let driver = unsafe { Driver::load(kernel, entry::<Sends<WHAT, AFTER>>) }.expect("DriverEntry");
-    let device = driver.add_device().expect("AddDevice");
-    device.bus_answers(nt::IRP_MN_START_DEVICE, BusAnswer::Pend);
-    device.start().expect("the device starts");
-    if WHAT == POWER {
-        let file = device.open_anyway(Access::ReadWrite).expect("it opens");
-        end_of(&file.device_control(FIRST, &[], Vec::new()));
-        file.close();
-    }
-    device.remove().expect("no file is open");
-    driver.unload();
 }
 
 #[test]
-fn memory_is_written_after_a_request_was_sent_whose_end_frees_it() {
-    breaks(sent::<POWER, true>, Rule::FreedMemory);
-    holds(sent::<POWER, false>);
-    breaks(sent::<PNP, true>, Rule::FreedMemory);
-    holds(sent::<PNP, false>);
+fn memory_is_written_after_a_power_request_was_made_whose_end_frees_it() {
+    breaks(one_request::<Requests<true>>, Rule::FreedMemory);
+    holds(one_request::<Requests<false>>);
 }

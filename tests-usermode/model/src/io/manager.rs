@@ -541,9 +541,6 @@ extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
     if record.asked().major == nt::IRP_MJ_PNP {
         locked(&record.state).passed_to.push(device.addr());
     }
-    if status == STATUS_PENDING {
-        call.switch_after(call.routine(), irp);
-    }
     status
 }
 

@@ -195,11 +195,12 @@ pub unsafe extern "C" fn entry<S: Steps>(
 
 /// A loaded driver, its started device and an open file.
 pub struct Stage {
-    pub driver: Driver,
+    /// If the stage is dropped, the file is closed before the drivers are gone.
+    pub file: Arc<File>,
+    pub device: Device,
     /// The drivers above.
     filters: Vec<Driver>,
-    pub device: Device,
-    pub file: Arc<File>,
+    pub driver: Driver,
 }
 
 impl Stage {
