@@ -54,11 +54,7 @@ fn before(inline: Inline, object: *const c_void) {
             return drop(Call::enter_visible("a copy of the user's buffer", object));
         }
     };
-    let call = if inline == Inline::MarkIrpPending {
-        Call::enter_noted(routine)
-    } else {
-        Call::enter_visible(routine, object)
-    };
+    let call = Call::enter_visible(routine, object);
     if inline == Inline::Interlocked {
         return require_not_freed(&call, object);
     }
