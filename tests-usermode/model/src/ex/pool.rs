@@ -529,7 +529,9 @@ extern "C" fn ExAllocatePoolWithTagPriority(
 #[unsafe(no_mangle)]
 extern "C" fn ExAllocatePool(kind: i32, size: usize) -> *mut c_void {
     let tag = u32::from_le_bytes(*b"None");
-    Call::enter_noted("ExAllocatePool").allocate_by_type(kind, size, tag)
+    let call = Call::enter_noted("ExAllocatePool");
+    call.switch_if_unguarded(call.routine());
+    call.allocate_by_type(kind, size, tag)
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exallocatepoolwithquotatag)

@@ -459,7 +459,9 @@ extern "C" fn IoReuseIrp(irp: *mut IRP, status: NTSTATUS) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoFreeIrp(irp: *mut IRP) {
-    Call::enter_noted("IoFreeIrp").free_irp(irp);
+    let call = Call::enter_noted("IoFreeIrp");
+    call.switch_if_unguarded(call.routine());
+    call.free_irp(irp);
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iobuilddeviceiocontrolrequest)

@@ -211,6 +211,7 @@ extern "C" fn IoAllocateMdl(
 #[unsafe(no_mangle)]
 extern "C" fn IoFreeMdl(mdl: *mut MDL) {
     let call = Call::enter_noted("IoFreeMdl");
+    call.switch_if_unguarded(call.routine());
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     call.require_allocated(mdl);
     // SAFETY: the MDL is the driver's.
