@@ -8,7 +8,7 @@ use nt::{
 };
 
 use crate::{
-    host::Call,
+    host::{Call, footprint},
     io::{
         File,
         file::{FILE_READ_ATTRIBUTES, Opening},
@@ -63,6 +63,8 @@ extern "C" fn IoAttachDevice(
         Ok(file) => file,
         Err(status) => return status,
     };
+    // Other threads can have run since the routine was entered.
+    footprint::touch_everything();
     let lower = call.attach_at(source, inner.top(), |lower| {
         // SAFETY: the caller passes room for the device object.
         unsafe { attached.write(lower) };

@@ -41,6 +41,7 @@ struct Queue {
 
 impl Queue {
     fn of(call: &Call, csq: *mut IO_CSQ) -> Self {
+        footprint::touch(csq.addr(), Access::Commuting);
         // SAFETY: the caller passes a queue.
         let fields = unsafe { call.view::<IO_CSQ, _>(csq) };
         let queue = Self::known(csq, fields);

@@ -212,8 +212,15 @@ impl Devices {
         owner.map(|(device, _)| *device)
     }
 
+    /// Records an access to whether a device object exists.
+    fn touch_existence(device: usize, access: Access) {
+        // Not the address of an object.
+        footprint::touch(device + 1, access);
+    }
+
     /// Returns whether a device object was deleted and its last reference was released.
     pub(crate) fn is_gone(&self, device: *mut DEVICE_OBJECT) -> bool {
+        Self::touch_existence(device.addr(), Access::Commuting);
         let objects = locked(&self.objects);
         let object = objects.get(&device.addr());
         object.is_some_and(DeviceObject::is_gone)
@@ -251,6 +258,9 @@ impl Devices {
         let mut objects = locked(&self.objects);
         let object = objects.get_mut(&device)?;
         object.references = object.references.checked_sub(1)?;
+        if object.is_deleted {
+            Self::touch_existence(device, Access::Exclusive);
+        }
         object.fill_if_gone();
         Some(object.references)
     }
@@ -258,6 +268,7 @@ impl Devices {
     /// Adds a reference of the I/O manager; returns whether the object exists.
     pub(crate) fn io_reference(&self, device: usize) -> bool {
         footprint::touch(device, Access::Commuting);
+        Self::touch_existence(device, Access::Commuting);
         let mut objects = locked(&self.objects);
         let object = objects.get_mut(&device).filter(|object| !object.is_gone());
         object.is_some_and(|object| {
@@ -271,6 +282,9 @@ impl Devices {
         footprint::touch(device, Access::Commuting);
         if let Some(object) = locked(&self.objects).get_mut(&device) {
             object.io_references -= 1;
+            if object.is_deleted {
+                Self::touch_existence(device, Access::Exclusive);
+            }
             object.fill_if_gone();
         }
     }
@@ -290,6 +304,7 @@ impl Devices {
 
     /// Returns whether a device object of a driver exists, deleted or not.
     pub(crate) fn is_drivers(&self, device: usize) -> bool {
+        Self::touch_existence(device, Access::Commuting);
         let objects = locked(&self.objects);
         let object = objects.get(&device);
         object.is_some_and(|object| object.driver != 0 && !object.is_gone())
@@ -519,6 +534,8 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
     call.verify_deletion(device.addr());
     call.require_no_wmi(device);
     call.delete_io_timer(device);
+    // Other threads can have run since the routine was entered.
+    footprint::touch_everything();
     call.forget_shutdown(device);
     call.require(!devices.is_attached(device), Rule::DeviceRemoval, || {
         let bug_check = BugCheck::io(0x201, [0, 0, device.addr() as u64]);

@@ -10,7 +10,11 @@ use nt::{
 };
 
 use crate::{
-    host::{Call, layout::PAGE_SIZE},
+    host::{
+        Call,
+        footprint::{self, Access},
+        layout::PAGE_SIZE,
+    },
     io::irp::IrpRecord,
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -27,11 +31,13 @@ pub(crate) struct Mdls {
 
 impl Mdls {
     fn is_allocated(&self, mdl: *mut MDL) -> bool {
+        footprint::touch(mdl.addr(), Access::Exclusive);
         locked(&self.allocated).contains_key(&mdl.addr())
     }
 
     fn remove(&self, mdl: *mut MDL) {
         locked(&self.user_mappings).retain(|(mapped, _)| *mapped != mdl.addr());
+        footprint::free(mdl.addr()..mdl.addr() + size_of::<MDL>());
         locked(&self.allocated).remove(&mdl.addr());
     }
 
@@ -86,6 +92,7 @@ impl Call {
         let words = (size_of::<MDL>() + 8 * pages).div_ceil(16);
         let mut memory = vec![0_u128; words].into_boxed_slice();
         let mdl = memory.as_mut_ptr().cast::<MDL>();
+        footprint::make(mdl.addr()..mdl.addr() + size_of::<MDL>());
         locked(&self.kernel.io().mdls.allocated).insert(mdl.expose_provenance(), memory);
         Some(mdl)
     }
@@ -147,6 +154,7 @@ impl Call {
 
     /// Returns an MDL that the driver has made: by `IoAllocateMdl`, or in its own memory.
     pub(in crate::io) fn own_mdl<'a>(&self, mdl: *mut MDL) -> &'a mut MDL {
+        footprint::touch(mdl.addr(), Access::Exclusive);
         if !self.is_in_nonpaged_memory(mdl) {
             self.require_allocated(mdl);
         }

@@ -344,6 +344,7 @@ impl Device {
     pub fn remove(&self) -> Result<(), NTSTATUS> {
         const STATUS_UNSUCCESSFUL: NTSTATUS = 0xc000_0001_u32.cast_signed();
         let status = self.pnp(IRP_MN_QUERY_REMOVE_DEVICE);
+        self.touch_files();
         let status = if self.inner.open_files() == 0 {
             status
         } else {
@@ -357,6 +358,11 @@ impl Device {
         Ok(())
     }
 
+    /// Records an access to the number of open files, which a thread that closes one changes.
+    fn touch_files(&self) {
+        footprint::touch(self.inner.object().addr(), footprint::Access::Exclusive);
+    }
+
     /// Removes the device by surprise, as when it is unplugged. `IRP_MN_REMOVE_DEVICE` is sent after the last file is
     /// closed.
     pub fn surprise_remove(&self) {
@@ -366,6 +372,7 @@ impl Device {
             call.remove_children(self.inner.pdo().addr(), true);
         }
         self.pnp(IRP_MN_SURPRISE_REMOVAL);
+        self.touch_files();
         self.inner.removal_waits.store(true, Ordering::SeqCst);
         if self.inner.open_files() == 0 && self.inner.removal_waits.swap(false, Ordering::SeqCst) {
             self.pnp(IRP_MN_REMOVE_DEVICE);

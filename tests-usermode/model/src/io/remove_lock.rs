@@ -146,10 +146,25 @@ impl Call {
         }
     }
 
+    /// Records that a tag was or will be held this many times, without a hold that is added or removed. Only with a first or a last hold
+    /// does the order of two routines make a difference: a hold that does not exist cannot be released.
+    fn touch_tag(lock: *mut IO_REMOVE_LOCK, tag: *mut c_void, others: i32) {
+        let access = if others == 0 {
+            Access::Exclusive
+        } else {
+            Access::Commuting
+        };
+        // Not the address of an object.
+        let key = (usize::MAX << 62) | (lock.addr() ^ tag.addr().rotate_left(12));
+        footprint::touch(key, access);
+    }
+
     fn forget_tag(&self, lock: *mut IO_REMOVE_LOCK, tag: *mut c_void, subcode: u64) {
         let found = {
             let mut locks = locked(&self.kernel.io().remove_locks.0);
             let holds = locks.get_mut(&lock.addr());
+            let held = holds.as_ref().and_then(|holds| holds.get(tag.addr()));
+            Self::touch_tag(lock, tag, held.map_or(0, |count| count - 1));
             holds.is_some_and(|holds| match holds.remove(tag.addr()) {
                 Some(1) => true,
                 Some(count) => {
@@ -234,6 +249,7 @@ extern "C" fn IoAcquireRemoveLockEx(
     }
     if let Some(holds) = locked(&call.kernel.io().remove_locks.0).get_mut(&lock.addr()) {
         let count = holds.remove(tag.addr()).unwrap_or_default();
+        Call::touch_tag(lock, tag, count);
         holds.insert(tag.addr(), count + 1);
     }
     STATUS_SUCCESS

@@ -10,7 +10,7 @@ use std::{
     ops::Range,
     sync::{
         Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -43,6 +43,8 @@ pub(crate) struct Processors {
     queues: Box<[Mutex<DpcQueue>]>,
     /// The number of DPCs on the queues.
     waiting: AtomicUsize,
+    /// Whether a DPC has a processor as its target.
+    is_target: AtomicBool,
 }
 
 /// The DPC queue of a processor.
@@ -75,6 +77,7 @@ impl Processors {
             taken: AtomicU64::new(0),
             queues: (0..count).map(|_| Mutex::default()).collect(),
             waiting: AtomicUsize::new(0),
+            is_target: AtomicBool::new(false),
         }
     }
 
@@ -90,8 +93,8 @@ impl Processors {
     /// Acquires one of several processors for a thread, which has a bit for each.
     fn claim_one_of(&self, thread: &Thread, all: u64) -> u32 {
         let last = 1_u64 << thread.processor();
-        self.touch(&thread.kernel);
         let bit = thread.wait_for(Wait::Processor(self.key()), || {
+            self.touch(&thread.kernel);
             let mut taken = self.taken.load(Ordering::Relaxed);
             loop {
                 let free = !taken & all;
@@ -116,13 +119,17 @@ impl Processors {
         bit.trailing_zeros()
     }
 
-    /// Records that a step takes or frees a processor. The order of two such steps makes a difference only if a thread can
-    /// have to wait for a processor.
+    /// Records that a step takes or frees a processor or looks at its DPCs. The order of two such steps makes a difference only if a thread
+    /// can have to wait for a processor, or another thread queues DPCs on it.
     fn touch(&self, kernel: &Kernel) {
         let any_affinity = kernel.ke().any_affinity.load(Ordering::Relaxed);
-        if any_affinity || kernel.threads_so_far() as usize > self.queues.len() {
-            footprint::touch(self.key(), Access::Exclusive);
-        }
+        let is_full = kernel.threads_so_far() as usize > self.queues.len();
+        let access = if any_affinity || is_full || self.is_target.load(Ordering::Relaxed) {
+            Access::Exclusive
+        } else {
+            Access::Commuting
+        };
+        footprint::touch(self.key(), access);
     }
 
     pub(crate) fn release(&self, kernel: &Kernel, processor: u32) {
@@ -173,7 +180,9 @@ impl Call {
     /// Runs the DPCs that are queued on this thread's processor. The IRQL is `DISPATCH_LEVEL`, and no lock is held.
     pub(crate) fn run_dpcs(&self) {
         let processors = &self.kernel.ke().processors;
-        // Only a thread that owns the processor queues a DPC on it, and counts it before it releases the processor.
+        processors.touch(&self.kernel);
+        // Only a thread that owns the processor queues a DPC on it, and counts it before it releases the processor, unless the processor is
+        // the DPC's target.
         if processors.waiting() == 0 {
             return;
         }
@@ -185,6 +194,7 @@ impl Call {
             };
             // A thread on another processor can run before the DPC.
             self.switch_point("a DPC runs", next);
+            processors.touch(&self.kernel);
             let Some(dpc) = locked(queue).start_next() else {
                 continue;
             };
@@ -275,7 +285,11 @@ impl Call {
         } else {
             Access::Exclusive
         };
-        footprint::touch(self.kernel.ke().processors.dpcs(), access);
+        let processors = &self.kernel.ke().processors;
+        footprint::touch(processors.dpcs(), access);
+        if processor != own {
+            footprint::touch(processors.key(), Access::Exclusive);
+        }
         let number = processor as usize + 1;
         // With the mutex locked, so that a thread that sees the DPC marked as queued also finds it on the queue.
         let mut queue = locked(self.kernel.ke().processors.queue(processor));
@@ -447,6 +461,9 @@ fn set_target(call: &Call, dpc: *mut KDPC, processor: u32) -> bool {
     let object = unsafe { call.view::<Dpc, _>(dpc) };
     let exists = processor < call.kernel.config.processors;
     if exists {
+        let processors = &call.kernel.ke().processors;
+        footprint::touch(processors.key(), Access::Exclusive);
+        processors.is_target.store(true, Ordering::Relaxed);
         object.number.set(u16::try_from(processor + 1).unwrap_or(1));
     }
     exists
