@@ -192,6 +192,13 @@ impl TimeKeeper {
         set.keys().any(|(due, _)| *due != NEVER)
     }
 
+    /// Returns the timers that are set and expire.
+    pub(crate) fn expiring(&self) -> Vec<usize> {
+        let set = locked(&self.timers.set);
+        let expire = set.iter().filter(|((due, _), _)| *due != NEVER);
+        expire.map(|(_, timer)| *timer).collect()
+    }
+
     /// Returns whether any timer is set.
     pub(crate) fn any_set(&self) -> bool {
         !locked(&self.timers.set).is_empty()

@@ -44,6 +44,14 @@ pub(crate) fn expire(kernel: &Arc<Kernel>, until: u64) -> bool {
     let old_irql = call.raise_irql(DISPATCH_LEVEL);
     let mut woken = None;
     footprint::touch(kernel.clock.key(), Access::Exclusive);
+    let overlaps = kernel.engine == Engine::Shuttle && dpcs_of_timers(kernel) > 1;
+    let processor = if overlaps {
+        call.next_processor()
+    } else {
+        call.processor()
+    };
+    // The thread of the other processor starts when the clock is no longer locked.
+    let mut interrupt = None;
     let expired = kernel.clock.take_next(until, |timer| {
         // SAFETY: a timer that is set is valid: the driver keeps its memory until it is cancelled.
         let object = unsafe { &*std::ptr::with_exposed_provenance::<Timer>(timer) };
@@ -59,15 +67,29 @@ pub(crate) fn expire(kernel: &Arc<Kernel>, until: u64) -> bool {
             let [low, high] = [now & 0xffff_ffff, now >> 32].map(|half| {
                 std::ptr::without_provenance_mut(usize::try_from(half).unwrap_or_default())
             });
-            call.queue_dpc(dpc, low, high);
+            (_, interrupt) = call.insert_dpc(processor, dpc, low, high);
         }
         again
     });
     if let Some(wait) = woken {
         kernel.sleepers.wake(wait);
     }
+    if let Some(processor) = interrupt {
+        call.interrupt(processor);
+    }
     call.lower_irql(old_irql);
     expired
+}
+
+/// Returns the number of timers with a DPC that can expire. The DPC of one can run while that of another one runs.
+fn dpcs_of_timers(kernel: &Kernel) -> usize {
+    let timers = kernel.clock.expiring();
+    let has_dpc = |timer: &&usize| {
+        // SAFETY: as in `expire`.
+        let object = unsafe { &*std::ptr::with_exposed_provenance::<Timer>(**timer) };
+        !object.dpc.get().is_null()
+    };
+    timers.iter().filter(has_dpc).count()
 }
 
 /// Returns the next due time of a periodic timer. In an exploration a timer expires a few times and then stays set,

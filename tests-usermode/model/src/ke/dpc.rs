@@ -270,6 +270,27 @@ impl Call {
         first: *mut c_void,
         second: *mut c_void,
     ) -> bool {
+        let (queued, elsewhere) = self.insert_dpc(self.processor(), dpc, first, second);
+        if let Some(processor) = elsewhere {
+            self.interrupt(processor);
+        }
+        queued
+    }
+
+    /// Returns the processor that the next thread will have.
+    pub(in crate::ke) fn next_processor(&self) -> u32 {
+        self.kernel.threads_so_far() % self.kernel.config.processors.clamp(1, 64)
+    }
+
+    /// Queues a DPC on the processor that it has as its target, or else on another one. Returns whether it was queued, and the processor to
+    /// interrupt if it is not this thread's.
+    pub(in crate::ke) fn insert_dpc(
+        &self,
+        other: u32,
+        dpc: *mut KDPC,
+        first: *mut c_void,
+        second: *mut c_void,
+    ) -> (bool, Option<u32>) {
         // SAFETY: the caller passes a DPC that was initialised and stays valid until it has run.
         let object = unsafe { self.view::<Dpc, _>(dpc) };
         let is_dpc = [DPC_OBJECT, THREADED_DPC_OBJECT].contains(&object.kind.get());
@@ -279,7 +300,7 @@ impl Call {
         });
         self.synchronise(dpc.addr());
         let own = self.processor();
-        let processor = object.target().unwrap_or(own);
+        let processor = object.target().unwrap_or(other);
         let access = if processor == own {
             Access::Commuting
         } else {
@@ -315,11 +336,13 @@ impl Call {
                 .fetch_add(1, Ordering::Relaxed);
         }
         drop(queue);
-        if queued && processor != own {
-            let interrupt = Thread::new_system(&self.kernel, "interrupt of another processor");
-            interrupt.start(move |_| Call::enter_noted("an interrupt").run_dpcs_of(processor));
-        }
-        queued
+        (queued, (queued && processor != own).then_some(processor))
+    }
+
+    /// Starts a thread that runs the DPCs of another processor.
+    pub(in crate::ke) fn interrupt(&self, processor: u32) {
+        let interrupt = Thread::new_system(&self.kernel, "interrupt of another processor");
+        interrupt.start(move |_| Call::enter_noted("an interrupt").run_dpcs_of(processor));
     }
 
     /// Runs the DPCs of another processor, as soon as no thread owns it.
