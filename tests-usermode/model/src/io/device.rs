@@ -294,6 +294,7 @@ impl Devices {
         let objects = locked(&self.objects);
         let object = objects.get(&device.addr());
         if object.is_some_and(|object| !object.is_gone()) {
+            footprint::touch_memory();
             // SAFETY: the device object exists as long as the lock is held; only the address is computed.
             let count = unsafe { &raw mut (*device).ReferenceCount };
             // SAFETY: as above, and the drivers only read it.
@@ -364,6 +365,7 @@ impl DeviceObject {
     /// Fills the memory of the device object if it was freed.
     fn fill_if_gone(&mut self) {
         if self.is_gone() {
+            footprint::touch_memory();
             self.memory.fill(GONE);
             self.extension.fill(GONE);
         }

@@ -119,6 +119,7 @@ impl Call {
     /// Ends an IRP that a driver has made and the I/O manager frees. `is_event_set` is whether a completion routine has set its event.
     pub(in crate::io) fn finish_threaded(&self, record: &Arc<IrpRecord>, is_event_set: bool) {
         record.touch();
+        footprint::touch_memory();
         // SAFETY: the caller that completes an IRP owns it.
         let irp = unsafe { &mut *record.raw() };
         // SAFETY: as above.

@@ -507,6 +507,7 @@ impl IrpRecord {
 
     /// Sets `Irp->Cancel`.
     pub(crate) fn set_cancel(&self) {
+        footprint::touch_memory();
         self.cancel_field().store(1, Ordering::SeqCst);
     }
 
@@ -523,6 +524,7 @@ impl IrpRecord {
 
     /// Takes the Cancel routine (`IoSetCancelRoutine` with NULL).
     pub(crate) fn take_cancel_routine(&self) -> Option<CancelRoutine> {
+        footprint::touch_memory();
         // SAFETY: the record keeps the IRP's memory.
         let routine = unsafe { nt::irp::IoSetCancelRoutine(self.raw(), None) };
         if routine.is_some() {

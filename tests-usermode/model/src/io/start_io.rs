@@ -63,6 +63,7 @@ impl Call {
 
     fn set_current_irp(&self, device: *mut DEVICE_OBJECT, irp: *mut IRP) {
         self.synchronise(device.addr());
+        footprint::touch_memory();
         // SAFETY: the device object is alive, and its queue is busy with this IRP.
         unsafe { (*device).CurrentIrp = irp };
     }
