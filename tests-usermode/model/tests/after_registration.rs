@@ -135,10 +135,10 @@ fn opened<const AFTER: bool>(kernel: &Arc<Kernel>) {
     let theirs = Arc::clone(&device);
     let opener = kernel.actor("opener", move || theirs.open(Access::ReadWrite).map(drop));
     device.start().expect("the device starts");
-    let opened = opener.join();
-    let is_right = matches!(opened, Ok(()) | Err(STATUS_OBJECT_NAME_NOT_FOUND));
+    let result = opener.join();
+    let is_right = matches!(result, Ok(()) | Err(STATUS_OBJECT_NAME_NOT_FOUND));
     kernel.verify(is_right, || {
-        format!("the interface was enabled: {opened:?}")
+        format!("the interface was enabled: {result:?}")
     });
     let device = Arc::into_inner(device).expect("no actor uses the device");
     device.remove().expect("no file is open");

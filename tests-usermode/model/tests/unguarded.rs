@@ -1,5 +1,7 @@
 //! What a driver tests and what it does then, without a lock. Another thread can run between the two.
 
+#![expect(clippy::unnecessary_box_returns, reason = "an event must not move")]
+
 #[macro_use]
 mod call;
 mod common;
@@ -33,7 +35,7 @@ const OWN_IRP: u8 = 1;
 struct Used<const WHAT: u8, const TESTS: bool> {
     object: *mut c_void,
     /// The model does not observe it.
-    is_used: AtomicBool,
+    is_taken: AtomicBool,
     is_freed: Cell<bool>,
     /// It is set before the object is used.
     event: UnsafeCell<KEVENT>,
@@ -44,7 +46,7 @@ impl<const WHAT: u8, const TESTS: bool> Used<WHAT, TESTS> {
     fn new() -> Box<Self> {
         let mut this = Box::new(Self {
             object: null_mut(),
-            is_used: AtomicBool::new(false),
+            is_taken: AtomicBool::new(false),
             is_freed: Cell::new(false),
             event: UnsafeCell::new(common::event()),
             block: Cell::new(0),
@@ -79,12 +81,12 @@ impl<const WHAT: u8, const TESTS: bool> Used<WHAT, TESTS> {
         if TESTS {
             !other
         } else {
-            !self.is_used.swap(true, SeqCst)
+            !self.is_taken.swap(true, SeqCst)
         }
     }
 
     fn free_if_unused(&self) {
-        if self.is_own(self.is_used.load(SeqCst)) {
+        if self.is_own(self.is_taken.load(SeqCst)) {
             self.free();
         }
     }
@@ -95,7 +97,7 @@ impl<const WHAT: u8, const TESTS: bool> Used<WHAT, TESTS> {
         if !this.is_own(this.is_freed.get()) {
             return;
         }
-        this.is_used.store(true, SeqCst);
+        this.is_taken.store(true, SeqCst);
         common::set(this.event.get());
         if WHAT == MDL {
             nt!(MmBuildMdlForNonPagedPool(this.object.cast()));

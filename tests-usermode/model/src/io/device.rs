@@ -212,9 +212,8 @@ impl Devices {
         owner.map(|(device, _)| *device)
     }
 
-    /// Records an access to whether a device object exists.
+    /// Records an access to whether a device object exists, by an address inside it.
     fn touch_existence(device: usize, access: Access) {
-        // Not the address of an object.
         footprint::touch(device + 1, access);
     }
 
@@ -258,9 +257,6 @@ impl Devices {
         let mut objects = locked(&self.objects);
         let object = objects.get_mut(&device)?;
         object.references = object.references.checked_sub(1)?;
-        if object.is_deleted {
-            Self::touch_existence(device, Access::Exclusive);
-        }
         object.fill_if_gone();
         Some(object.references)
     }
@@ -282,9 +278,6 @@ impl Devices {
         footprint::touch(device, Access::Commuting);
         if let Some(object) = locked(&self.objects).get_mut(&device) {
             object.io_references -= 1;
-            if object.is_deleted {
-                Self::touch_existence(device, Access::Exclusive);
-            }
             object.fill_if_gone();
         }
     }
@@ -333,11 +326,8 @@ impl Devices {
         } else {
             "the device object"
         };
-        let gone = if object.is_gone() {
-            ", which was freed"
-        } else {
-            ""
-        };
+        let gone = object.is_gone().then_some(", which was freed");
+        let gone = gone.unwrap_or_default();
         Some(format!("in {of} {device:#x}{gone}"))
     }
 }
@@ -364,6 +354,9 @@ impl DeviceObject {
 
     /// Fills the memory of the device object if it was freed.
     fn fill_if_gone(&mut self) {
+        if self.is_deleted {
+            Devices::touch_existence(self.memory.as_ptr().addr(), Access::Exclusive);
+        }
         if self.is_gone() {
             footprint::touch_memory();
             self.memory.fill(GONE);
@@ -536,8 +529,7 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
     call.verify_deletion(device.addr());
     call.require_no_wmi(device);
     call.delete_io_timer(device);
-    // Other threads can have run since the routine was entered.
-    footprint::touch_everything();
+    footprint::touch_everything(); // other threads can have run
     call.forget_shutdown(device);
     call.require(!devices.is_attached(device), Rule::DeviceRemoval, || {
         let bug_check = BugCheck::io(0x201, [0, 0, device.addr() as u64]);
