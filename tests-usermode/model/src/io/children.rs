@@ -8,7 +8,10 @@
 //! [`IRP_MN_QUERY_ID`](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-query-id) and
 //! [bug check 0xCA](https://learn.microsoft.com/windows-hardware/drivers/debugger/bug-check-0xca--pnp-detected-fatal-error).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use nt::{
     DEVICE_OBJECT, DISPATCH_LEVEL, IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE,
@@ -16,7 +19,7 @@ use nt::{
 };
 
 use crate::{
-    host::{Call, footprint, thread::Attached, thread::Thread},
+    host::{Call, footprint, thread::Attached, thread::Thread, wait::Wait},
     io::{
         Device,
         device::DeviceInner,
@@ -74,8 +77,24 @@ impl Call {
         self.stop(bug_check, Rule::BusRelations, what)
     }
 
+    /// Changes the tree of devices, after other threads have ended their changes: the PnP manager makes one at a time.
+    fn change_tree(&self, change: impl FnOnce()) {
+        let is_changing = &self.kernel.io().tree_is_changing;
+        let wait = Wait::Object(std::ptr::from_ref(is_changing).addr());
+        self.wait_for(wait, || {
+            (!is_changing.swap(true, Ordering::Acquire)).then_some(())
+        });
+        change();
+        is_changing.store(false, Ordering::Release);
+        self.kernel.sleepers.wake(wait);
+    }
+
     /// Asks the drivers of a bus for its children, starts the new ones and removes the others.
     fn enumerate(&self, bus: &DeviceInner) {
+        self.change_tree(|| self.update_children(bus));
+    }
+
+    fn update_children(&self, bus: &DeviceInner) {
         let mut reported = Vec::new();
         let asked = request(IRP_MN_QUERY_DEVICE_RELATIONS, 0);
         let (_, status) = bus.send_pnp_reading(self, asked, |answer| {
@@ -236,14 +255,20 @@ impl Call {
 
     /// Removes the children of a bus before the bus itself.
     pub(in crate::io) fn remove_children(&self, parent: usize, by_surprise: bool) {
-        let children: Vec<usize> = locked(&self.kernel.io().children)
-            .iter()
-            .filter(|(_, child)| child.parent == parent)
-            .map(|(pdo, _)| *pdo)
-            .collect();
-        for pdo in children {
-            self.remove_child(pdo, by_surprise);
+        let io = self.kernel.io();
+        if locked(&io.children).is_empty() && !io.tree_is_changing.load(Ordering::Acquire) {
+            return;
         }
+        self.change_tree(|| {
+            let children: Vec<usize> = locked(&io.children)
+                .iter()
+                .filter(|(_, child)| child.parent == parent)
+                .map(|(pdo, _)| *pdo)
+                .collect();
+            for pdo in children {
+                self.remove_child(pdo, by_surprise);
+            }
+        });
     }
 
     /// Stops the system if a device object is deleted that the PnP manager uses as a child.

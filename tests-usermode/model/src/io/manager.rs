@@ -6,7 +6,7 @@ use std::{
     ptr::null_mut,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -93,6 +93,8 @@ pub(crate) struct Io {
     pub(in crate::io) named_events: NamedEvents,
     pub(in crate::io) configuration: Configuration,
     pub(in crate::io) children: Mutex<Children>,
+    /// Whether the PnP manager is asking for children, or starting or removing them.
+    pub(in crate::io) tree_is_changing: AtomicBool,
     /// The device objects that are registered for the end of a shutdown.
     pub(in crate::io) last_shutdown: Mutex<Vec<usize>>,
     pub(in crate::io) reinitialisations: Reinitialisations,
@@ -132,6 +134,7 @@ impl Default for Io {
             named_events: NamedEvents::default(),
             configuration: Configuration::default(),
             children: Mutex::default(),
+            tree_is_changing: AtomicBool::new(false),
             last_shutdown: Mutex::default(),
             reinitialisations: Reinitialisations::default(),
             completions_ex: CompletionsEx::default(),
