@@ -54,9 +54,9 @@ function interlockAt(address) {
     section("counters", () => printCounters(shared(device.ledger)));
     section("zone", () => printZone(shared(device.zone.raw.core)));
     section("fifo", () => printIrpQueue(shared(device.fifo), true));
-    section("keyed", () => printServing(device.keyed.context));
-    section("serial", () => printServing(device.serial.context));
-    section("interlocked", () => printList(shared(device.interlocked.context.requests).list));
+    section("keyed", () => printServing(inBlock(device.keyed)));
+    section("serial", () => printServing(inBlock(device.serial)));
+    section("interlocked", () => printList(shared(inBlock(device.interlocked).requests).list));
     section("cancelable", () => printIrpQueue(shared(device.cancelable), false));
     section("locks", () => printLocks(device));
 }
@@ -64,6 +64,11 @@ function interlockAt(address) {
 /** Returns the value of a `Shared`. */
 function shared(owner) {
     return owner.inner.pointer.value;
+}
+
+/** Returns the context of a `Timer` or `Dpc`. */
+function inBlock(owner) {
+    return owner.inner.pointer.context;
 }
 
 /** Returns the addresses of the driver's device objects, from the output of a debugger command. */
@@ -160,8 +165,8 @@ function printLocks(device) {
     const locks = [
         ["fifo.state", shared(device.fifo).state],
         ["cancelable.state", shared(device.cancelable).state],
-        ["keyed.current", device.keyed.context.current],
-        ["serial.current", device.serial.context.current],
+        ["keyed.current", inBlock(device.keyed).current],
+        ["serial.current", inBlock(device.serial).current],
         ["ledger.counts", ledger.counts],
         ["ledger.longest", ledger.longest],
         ["zone.segments", shared(device.zone.raw.core).segments]

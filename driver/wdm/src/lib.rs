@@ -81,6 +81,7 @@ pub mod guide {}
 #[doc(alias = "IoCsqRemoveNextIrp")]
 pub mod from_io_csq {}
 
+mod block;
 mod ex;
 mod io;
 mod ke;

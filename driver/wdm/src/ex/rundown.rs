@@ -103,7 +103,7 @@ impl<T> Rundown<T> {
         f: impl FnOnce(&T, &mut ObjectHeld<L::Held>) -> R,
     ) -> Option<R> {
         // A suspended thread would keep the thread that runs down the value waiting.
-        let _region = CriticalRegion::enter_below_dispatch();
+        let _region = CriticalRegion::enter_if_needed();
         if !self.reference.acquire() {
             return None;
         }

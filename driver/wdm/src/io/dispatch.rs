@@ -130,7 +130,7 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
 }
 
 /// Calls a method of a device's state with an IRP, in a critical region, with two holds of the remove lock: the IRP's, which is released with
-/// the IRP, and one for the call, which keeps the state. `enter` enters the region.
+/// the IRP, and one for the call, which keeps the state.
 ///
 /// # Safety
 /// Called by a dispatch routine with the arguments that the I/O manager passed to it. The device object is one of this crate's, and its
@@ -138,7 +138,6 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
 pub(crate) unsafe fn call<D>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
-    enter: impl FnOnce() -> Option<CriticalRegion>,
     method: impl FnOnce(&D, &Extension) -> i32,
 ) -> i32 {
     // SAFETY: the I/O manager holds a reference to the device object during the call.
@@ -153,7 +152,7 @@ pub(crate) unsafe fn call<D>(
         // SAFETY: as above, and the IRP has a hold.
         return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
     }
-    let region = enter();
+    let region = CriticalRegion::enter_if_needed();
     // SAFETY: the state is a `D`, and the call's hold keeps it until the release below.
     let status = method(unsafe { extension.device::<D>() }, extension);
     // A thread that was suspended during the call stops here. Its IRP and file may be gone, so only the call's hold keeps the driver loaded.
@@ -208,11 +207,8 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
         }
         status
     };
-    // The IRQL need not be read, which would raise and lower it.
-    // SAFETY: as for the method.
-    let enter = || Some(CriticalRegion::enter(&unsafe { PassiveLevel::assume() }));
     // SAFETY: the I/O manager has just given the IRP to this routine, and the state is a `D`.
-    unsafe { call(object, irp, enter, method) }
+    unsafe { call(object, irp, method) }
 }
 
 /// `IRP_MJ_INTERNAL_DEVICE_CONTROL`, which other drivers send.
@@ -238,7 +234,7 @@ pub(crate) unsafe extern "C" fn internal_device_control<D: Device>(
         status
     };
     // SAFETY: this routine was just given the IRP, and the state is a `D`.
-    unsafe { call(object, irp, CriticalRegion::enter_below_dispatch, method) }
+    unsafe { call(object, irp, method) }
 }
 
 /// `IRP_MJ_SHUTDOWN`, of a device that is registered for it.
@@ -263,7 +259,7 @@ pub(crate) unsafe extern "C" fn shutdown<D: Device>(
         return unsafe { complete_unheld(irp, NtStatus::SUCCESS) };
     }
     // SAFETY: the I/O manager has just given the IRP to this routine, and the state is a `D`.
-    unsafe { call(object, irp, CriticalRegion::enter_below_dispatch, method) }
+    unsafe { call(object, irp, method) }
 }
 
 /// `IRP_MJ_SYSTEM_CONTROL`: passed to the driver below.

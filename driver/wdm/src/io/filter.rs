@@ -13,7 +13,7 @@ use crate::{
         forward::{forward_and_wait, pass_down},
         pnp::{add, complete, remove, succeed_and_pass_down},
     },
-    ke::{critical_region::CriticalRegion, irql::CallerLevel},
+    ke::irql::CallerLevel,
 };
 
 /// The device of a filter driver: its state, and how it handles the requests of the device that it filters.
@@ -293,7 +293,7 @@ unsafe extern "C" fn request<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mu
         status
     };
     // SAFETY: this routine was just given the IRP, and the state is an `F`.
-    unsafe { call(object, irp, CriticalRegion::enter_below_dispatch, method) }
+    unsafe { call(object, irp, method) }
 }
 
 /// `IRP_MJ_PNP`.

@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use crate::{PassiveLevel, ke::irql};
+use crate::PassiveLevel;
 
 /// A critical region of the current thread, which gets no normal kernel APC until the value is dropped
 /// (`KeEnterCriticalRegion`, `KeLeaveCriticalRegion`).
@@ -26,10 +26,15 @@ impl CriticalRegion {
         unsafe { Self::enter_unchecked() }
     }
 
-    /// Enters a region, except at `DISPATCH_LEVEL`, where no APC is delivered.
-    pub(crate) fn enter_below_dispatch() -> Option<Self> {
-        // SAFETY: the IRQL is at most APC_LEVEL.
-        (irql::current() < irql::DISPATCH_LEVEL).then(|| unsafe { Self::enter_unchecked() })
+    /// Enters a region, unless the thread gets no APC anyway (`KeAreAllApcsDisabled`): it is at `APC_LEVEL` or `DISPATCH_LEVEL`, or in a guarded
+    /// region, and stays there until the routine that calls this returns.
+    ///
+    /// WDK: [KeAreAllApcsDisabled](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-keareallapcsdisabled).
+    pub(crate) fn enter_if_needed() -> Option<Self> {
+        // SAFETY: the IRQL is at most DISPATCH_LEVEL, as in all code of a driver on this crate.
+        let are_disabled = unsafe { nt::KeAreAllApcsDisabled() } != 0;
+        // SAFETY: the IRQL is PASSIVE_LEVEL.
+        (!are_disabled).then(|| unsafe { Self::enter_unchecked() })
     }
 
     /// # Safety

@@ -18,7 +18,7 @@ use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 
 use crate::{
     Error, PassiveLevel,
-    ex::pool,
+    block::in_block,
     ke::irql::{self, DispatchLevel, Waitable},
 };
 
@@ -193,23 +193,6 @@ impl<C: DpcRoutine> Deref for Dpc<C> {
     fn deref(&self) -> &C {
         &self.inner().context
     }
-}
-
-/// Makes an initialiser of a value that has its contents in a block of their own.
-pub(crate) fn in_block<T, I>(
-    contents: impl PinInit<I, Error>,
-    of: fn(NonNull<I>) -> T,
-) -> impl PinInit<T, Error> {
-    let initialise = move |slot: *mut T| {
-        let block = pool::allocate(contents)?;
-        // SAFETY: an allocation is not NULL.
-        let block = unsafe { NonNull::new_unchecked(block) };
-        // SAFETY: the slot is valid for writes.
-        unsafe { slot.write(of(block)) };
-        Ok(())
-    };
-    // SAFETY: the closure initialises the slot if it succeeds.
-    unsafe { pin_init_from_closure(initialise) }
 }
 
 /// The `KDEFERRED_ROUTINE` of every DPC.

@@ -15,8 +15,9 @@ use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 
 use crate::{
     Error,
+    block::in_block,
     ke::{
-        dpc::{FlushOnDrop, Importance, RawDpc, in_block},
+        dpc::{FlushOnDrop, Importance, RawDpc},
         irql::{AtMostDispatch, DispatchLevel, Waitable},
         wait,
     },

@@ -25,7 +25,7 @@ const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/windbg/host.js");
 const KERNEL: u64 = 0xffff_8000_0000_0000;
 
 /// The driver's own types that the script names.
-const OWN: [&str; 8] = [
+const OWN: [&str; 10] = [
     "interlock::Interlock",
     "wdm::io::extension::Extension",
     "wdm::ex::node::Node<interlock::ledger::Record>",
@@ -34,6 +34,8 @@ const OWN: [&str; 8] = [
     "wdm::io::file::Link",
     "wdm::shared::Inner<wdm::io::file::OpenFile<interlock::opened::Opened>>",
     "wdm::shared::Inner<interlock::draining::Requests>",
+    "wdm::ke::timer::Inner<interlock::serving::Serving>",
+    "wdm::ke::dpc::Inner<interlock::draining::Draining>",
 ];
 
 /// The model's types for kernel structures.
@@ -134,11 +136,16 @@ impl Picture {
         self.device + self.layouts.offset(OWN[0], path)
     }
 
+    /// Returns the address of a field of a block that a value in the driver's value owns.
+    fn in_block(&self, owner: &str, inner: &str, path: &[&str]) -> u64 {
+        let block = self.memory.word(self.address(&[owner, "inner", "pointer"]));
+        block + self.layouts.offset(inner, path)
+    }
+
     /// Returns the address of a field of a value that a `Shared` in the driver's value owns.
     fn shared(&self, owner: &str, inner: &str, path: &[&str]) -> u64 {
-        let block = self.memory.word(self.address(&[owner, "inner", "pointer"]));
         let path: Vec<_> = ["value"].iter().chain(path).copied().collect();
-        block + self.layouts.offset(inner, &path)
+        self.in_block(owner, inner, &path)
     }
 
     /// Returns the debugger's output for the command that the script runs.
@@ -302,7 +309,11 @@ fn block_size(picture: &Picture) -> u64 {
 fn check_corrupted(picture: &mut Picture) {
     let fifo = picture.shared("fifo", OWN[3], &["head"]);
     let (first, last) = (picture.memory.word(fifo), picture.memory.word(fifo + 8));
-    let drains = picture.address(&["interlocked", "context", "requests", "inner", "pointer"]);
+    let drains = picture.in_block(
+        "interlocked",
+        OWN[9],
+        &["context", "requests", "inner", "pointer"],
+    );
     let head = picture.layouts.offset(OWN[7], &["value", "list", "head"]);
     let drained = picture.memory.word(drains) + head;
     for (at, to) in [
@@ -317,7 +328,7 @@ fn check_corrupted(picture: &mut Picture) {
     picture.memory.write(state, &1_u32.to_le_bytes());
     let length = picture.shared("cancelable", OWN[4], &["state", "value", "value", "length"]);
     picture.memory.write(length, &3_u64.to_le_bytes());
-    let lock = picture.address(&["keyed", "context", "current", "lock"]);
+    let lock = picture.in_block("keyed", OWN[8], &["context", "current", "lock"]);
     picture.memory.write(lock, &1_u32.to_le_bytes());
     own(picture, 5);
     let shown = picture.run("interlock", None);
@@ -360,7 +371,7 @@ const HELD: &str = "      keyed.current: held by processor 5; 1 acquisitions";
 /// Sets the owner of the lock that is held.
 #[cfg(feature = "lock-debug")]
 fn own(picture: &mut Picture, processor: u32) {
-    let owner = picture.address(&["keyed", "context", "current", "debug", "owner"]);
+    let owner = picture.in_block("keyed", OWN[8], &["context", "current", "debug", "owner"]);
     picture.memory.write(owner, &processor.to_le_bytes());
 }
 

@@ -172,6 +172,10 @@ routines! {
         REGIONS.set(REGIONS.get() + 1);
     }
 
+    fn KeAreAllApcsDisabled() -> u8 {
+        u8::from(current() >= DISPATCH_LEVEL)
+    }
+
     fn KeLeaveCriticalRegion() {
         assert!(current() < DISPATCH_LEVEL, "KeLeaveCriticalRegion at DISPATCH_LEVEL");
         REGIONS.set(REGIONS.get().checked_sub(1).expect("a region"));
