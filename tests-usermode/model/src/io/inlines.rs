@@ -34,10 +34,8 @@ fn before(inline: Inline, object: *const c_void) {
         Inline::ReadCancel => "Irp->Cancel",
         Inline::MarkIrpPending => "IoMarkIrpPending",
         Inline::Atomic => {
-            let call = Call::enter_noted("an atomic access");
-            call.switch_point(call.routine(), object.addr());
-            footprint::touch(object.addr(), Access::Exclusive);
-            return require_not_freed(&call, object);
+            require_not_freed(&Call::enter_noted("an atomic access"), object);
+            return touched(object.addr());
         }
         Inline::InitializeListHead
         | Inline::InsertTailList
@@ -95,6 +93,13 @@ fn require_not_freed(call: &Call, number: *const c_void) {
         let at = call.once(number.addr());
         (bug_check, format!("the memory of {number:?} was freed{at}"))
     });
+}
+
+/// Records that the driver accesses an atomic variable. No other thread runs before the access.
+fn touched(variable: usize) {
+    let mode = thread::set_mode(Mode::Kernel);
+    footprint::touch(variable, Access::Exclusive);
+    thread::set_mode(mode);
 }
 
 fn marked_pending(call: &Call, record: &IrpRecord) {
