@@ -137,7 +137,7 @@ mod tests {
             let scene = Self {
                 folder: TempDir::new().unwrap(),
             };
-            fs::create_dir_all(scene.path("kit/Lib/10.0.26100.0")).unwrap();
+            fs::create_dir_all(scene.path("kit/Lib/10.0.26100.0/km")).unwrap();
             fs::create_dir_all(scene.path("built")).unwrap();
             for file in scene.files() {
                 fs::write(file, "built").unwrap();
