@@ -95,6 +95,7 @@ impl<T> Rundown<T> {
     /// does not wait itself.
     #[doc(alias = "ExAcquireRundownProtection")]
     #[doc(alias = "ExReleaseRundownProtection")]
+    #[doc(alias = "KeAreAllApcsDisabled")]
     #[doc(alias = "KeEnterCriticalRegion")]
     #[doc(alias = "KeLeaveCriticalRegion")]
     pub fn access<L: AtMostDispatch, R>(
