@@ -11,7 +11,7 @@ RUSTC_BOOTSTRAP=1 cargo "$1" --package interlock-harness --profile harness --tar
     --target x86_64-win7-windows-gnu -Z build-std=std,panic_unwind \
     -Z build-std-features=backtrace,optimize_for_size,panic-unwind --config cross/cargo-interlock/cross.toml \
     --config 'profile.harness.trim-paths = "all"' --config 'profile.harness.opt-level = "z"' \
-    --config 'profile.harness.codegen-units = 1' "${@:2}"
+    --config 'profile.harness.codegen-units = 1' --config 'profile.harness.lto = "fat"' "${@:2}"
 if [[ $1 == build ]]; then
     mkdir -p "$target/interlock"
     cp "$target/cross/x86_64-win7-windows-gnu/harness/harness.exe" "$target/interlock/"
