@@ -32,6 +32,7 @@ mod hang;
 mod inlines;
 mod interface;
 mod irp;
+mod live_device;
 mod manager;
 mod mdl;
 mod named_event;
