@@ -16,19 +16,9 @@ use std::{
 };
 
 use call::{join_thread, start_thread, wait};
-use common::{delete, event, initialise, passes, scenario, set};
+use common::{breaks, delete, event, initialise, passes, set};
 use nt::{DEVICE_OBJECT, DelayedWorkQueue, KEVENT, LIST_ENTRY, WORK_QUEUE_ITEM};
-use ntmodel::{
-    Rule,
-    explore::{Search, explore},
-};
-
-/// Checks that a driver breaks a rule in some order of its threads.
-#[track_caller]
-fn breaks(body: impl common::Body, rule: Rule) {
-    let found = explore(Search::every(10_000), scenario(body)).expect_err("a rule is broken");
-    assert_eq!(found.violation.rule, rule, "\n{found}");
-}
+use ntmodel::Rule;
 
 const FAST: u8 = 0;
 const FAST_UNSAFE: u8 = 1;

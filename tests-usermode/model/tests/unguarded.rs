@@ -14,19 +14,9 @@ use std::{
 };
 
 use call::{join_thread, start_thread};
-use common::{delete, passes, scenario};
+use common::{breaks, delete, passes};
 use nt::{DEVICE_OBJECT, KEVENT, STATUS_SUCCESS};
-use ntmodel::{
-    Rule,
-    explore::{Search, explore},
-};
-
-/// Checks that a driver breaks a rule in some order of its threads.
-#[track_caller]
-fn breaks(body: impl common::Body, rule: Rule) {
-    let found = explore(Search::every(10_000), scenario(body)).expect_err("a rule is broken");
-    assert_eq!(found.violation.rule, rule, "\n{found}");
-}
+use ntmodel::Rule;
 
 const MDL: u8 = 0;
 const OWN_IRP: u8 = 1;

@@ -103,6 +103,13 @@ pub fn stops_in_some_order(body: impl Body, rule: Rule, code: u32, first: u64, r
     is(&found.violation, rule, code, first, routine);
 }
 
+/// Checks that a driver breaks a rule in some order of its threads.
+#[track_caller]
+pub fn breaks(body: impl Body, rule: Rule) {
+    let found = explore(Search::every(10_000), scenario(body)).expect_err("a rule is broken");
+    assert_eq!(found.violation.rule, rule, "\n{found}");
+}
+
 /// Checks that a driver breaks no rule, under every order of its threads and every clock.
 pub fn passes(body: impl Body) {
     let scenario = scenario(body);
