@@ -27,7 +27,7 @@ fn set(session: &Session, state: u32, old: u32) -> Result {
 fn stopped(session: &Session) -> Result<Tally> {
     let device = &session.device;
     let serial = Pend {
-        service_ms: 100,
+        service_ms: 300,
         ..on_queue(queue::SERIAL, 2)
     };
     let (waiting, served) = (device.pend(1)?, device.send(serial)?);

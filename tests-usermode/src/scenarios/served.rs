@@ -10,8 +10,8 @@ use crate::client::{Device, expect_all_cancelled, expect_all_pending, on_queue};
 use crate::error::{Result, ensure};
 use crate::target;
 
-/// How long a request holds the device, in milliseconds, while others are queued behind it.
-const HOLD_MS: u32 = 300;
+/// How long a request holds the device, in milliseconds, while others are sent and cancelled behind it. Under an emulator these take long.
+const HOLD_MS: u32 = 600;
 
 /// The scenarios of *keyed*, in the order in which they run.
 pub const KEYED: &[Scenario] = scenarios! { "keyed":

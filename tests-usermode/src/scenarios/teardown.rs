@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use interlock_abi::{Counters, Routine};
 
@@ -79,10 +80,9 @@ fn remove_device(context: &Context) -> Result {
             drop(requests);
             session.device.close();
             other.close();
-            // Without open handles, Windows removes the device.
-            return match target::surprise_remove()? {
-                Removal::Removed(removed) => restore(&removed),
-                Removal::Vetoed(_) => Err(Error::unsupported(reason)),
+            return match remove_unused()? {
+                Some(removed) => restore(&removed),
+                None => Err(Error::unsupported(reason)),
             };
         }
     };
@@ -96,6 +96,18 @@ fn remove_device(context: &Context) -> Result {
     other.close();
     restore(&removed)?;
     result
+}
+
+/// Removes the device, which has no open handles. Its last handles may still be being closed, which is a veto too; `None` if the
+/// system still vetoes the removal after some time.
+fn remove_unused() -> Result<Option<RemovedDevice>> {
+    for _ in 0..20 {
+        if let Removal::Removed(removed) = target::surprise_remove()? {
+            return Ok(Some(removed));
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok(None)
 }
 
 /// Restores a removed device, and checks that its counters are zero.

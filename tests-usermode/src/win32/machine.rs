@@ -45,8 +45,8 @@ pub fn system() -> Result<System> {
     ]))
 }
 
-/// Wine's version.
-fn wine_version() -> Option<String> {
+/// Returns Wine's version; `None` on another system.
+pub(super) fn wine_version() -> Option<String> {
     type GetVersion = unsafe extern "C" fn() -> *const c_char;
     let function = library::function("ntdll.dll", c"wine_get_version")?;
     // SAFETY: Wine declares the function with this type, and no other system exports it.

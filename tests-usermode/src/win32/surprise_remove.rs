@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use windows_sys::Win32::Devices::DeviceAndDriverInstallation::{
     CM_REMOVE_NO_RESTART, CM_REMOVE_UI_NOT_OK, CM_SETUP_DEVNODE_READY, CM_SETUP_DEVNODE_RESET,
-    CM_Setup_DevNode, CONFIGRET, CR_REMOVE_VETOED, CR_SUCCESS, PNP_VETO_TYPE, PNP_VetoDriver,
-    PNP_VetoOutstandingOpen, PNP_VetoPendingClose,
+    CM_Setup_DevNode, CONFIGRET, CR_CALL_NOT_IMPLEMENTED, CR_REMOVE_VETOED, CR_SUCCESS,
+    PNP_VETO_TYPE, PNP_VetoDriver, PNP_VetoOutstandingOpen, PNP_VetoPendingClose,
 };
 
-use super::devices::DeviceSet;
+use super::devices::{DeviceSet, Member};
 use super::install::{install_new, wait_for_interface};
+use super::machine::wine_version;
 use super::privilege::require_administrator;
 use super::{from_wide, library};
 use crate::error::{Error, Result};
@@ -23,7 +24,7 @@ type QueryAndRemove =
 /// Removes the device while handles are open.
 ///
 /// Windows first queries whether the device can be removed (`CM_Query_And_Remove_SubTree`), which may be vetoed. Wine does not have
-/// that function; its `DIF_REMOVE` removes the device without a query, like a surprise removal.
+/// that function, or only a stub of it; its `DIF_REMOVE` removes the device without a query, like a surprise removal.
 pub fn surprise_remove() -> Result<Removal> {
     require_administrator()?;
     let set = DeviceSet::root_enumerated()?;
@@ -35,13 +36,7 @@ pub fn surprise_remove() -> Result<Removal> {
         )));
     };
     let Some(query_and_remove) = query_and_remove() else {
-        let Some(inf) = inf_beside_this_program() else {
-            return Ok(Removal::Vetoed(
-                "there is no interlock.inf beside this program, from which the device could be installed again".into(),
-            ));
-        };
-        set.remove(device)?;
-        return Ok(Removal::Removed(RemovedDevice::Unregistered { inf }));
+        return unregister(&set, device);
     };
     let (mut veto, mut name) = (0, vec![0_u16; 260]);
     // SAFETY: the type is the function's; both outputs are writable, the name for 260 units.
@@ -58,6 +53,7 @@ pub fn surprise_remove() -> Result<Removal> {
         CR_SUCCESS => Ok(Removal::Removed(RemovedDevice::Stopped {
             devnode: device.devnode(),
         })),
+        CR_CALL_NOT_IMPLEMENTED => unregister(&set, device),
         CR_REMOVE_VETOED => Ok(Removal::Vetoed(format!(
             "the system vetoes the removal: {} ({})",
             reason(veto),
@@ -67,6 +63,17 @@ pub fn surprise_remove() -> Result<Removal> {
             "CM_Query_And_Remove_SubTree: CONFIGRET {other}"
         ))),
     }
+}
+
+/// Removes the device without a query. It is restored by installing it again.
+fn unregister(set: &DeviceSet, device: &Member) -> Result<Removal> {
+    let Some(inf) = inf_beside_this_program() else {
+        return Ok(Removal::Vetoed(
+            "there is no interlock.inf beside this program, from which the device could be installed again".into(),
+        ));
+    };
+    set.remove(device)?;
+    Ok(Removal::Removed(RemovedDevice::Unregistered { inf }))
 }
 
 /// Restores the device, and waits until it can be opened.
@@ -100,8 +107,11 @@ fn inf_beside_this_program() -> Option<PathBuf> {
     inf.is_file().then_some(inf)
 }
 
-/// Returns the function, if the system has it.
+/// Returns the function, if the system has it. Later versions of Wine export a stub that ends the program.
 fn query_and_remove() -> Option<QueryAndRemove> {
+    if wine_version().is_some() {
+        return None;
+    }
     let function = library::function("cfgmgr32.dll", c"CM_Query_And_Remove_SubTreeW")?;
     // SAFETY: cfgmgr32.h declares the function with this type.
     Some(unsafe {
