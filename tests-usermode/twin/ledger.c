@@ -100,7 +100,7 @@ VOID LedgerCountDpc(LEDGER *Ledger)
     InterlockedIncrement(&Ledger->Processor[CurrentProcessor()].Dpcs);
 }
 
-/* Adds a request's latency to the statistics, and counts the request as not outstanding any more. */
+/* Adds a request's latency to the statistics, and counts the request as no longer outstanding. */
 static VOID Measure(LEDGER *Ledger, const RECORD *Record)
 {
     LARGE_INTEGER Frequency, Hundreds;

@@ -112,7 +112,7 @@ routines! {
     KeInsertByKeyDeviceQueue,
     /// Inserts the nodes into a device queue that is busy with another request, and removes one. *found*, *value*:
     /// the node; *left*: the others, in the order in which `KeRemoveDeviceQueue` removes them. If *found* is 0, the
-    /// queue is not busy any more, and *status* is `STATUS_DEVICE_NOT_READY`.
+    /// queue is no longer busy, and *status* is `STATUS_DEVICE_NOT_READY`.
     KeRemoveDeviceQueue,
     /// Like [`KeRemoveDeviceQueue`](Self::KeRemoveDeviceQueue), but the nodes are inserted by key, and one is
     /// removed by the key `argument` (32 bits).

@@ -169,7 +169,7 @@ impl Ledger {
         }
     }
 
-    /// Adds a request's latency to the statistics, and counts the request as not outstanding any more.
+    /// Adds a request's latency to the statistics, and counts the request as no longer outstanding.
     #[inline(never)]
     fn measure<L: AtMostDispatch<Held = Unlocked>>(&self, record: &Record, irql: &mut L) {
         let hundreds = i64::try_from(record.accepted.elapsed_units()).unwrap_or(i64::MAX);

@@ -1,4 +1,4 @@
-//! Values whose contents are in a block of their own.
+//! Values whose contents are in a separate block.
 
 use core::ptr::NonNull;
 
@@ -6,7 +6,7 @@ use pinned_init::{PinInit, pin_init_from_closure};
 
 use crate::{Error, ex::pool};
 
-/// Makes an initialiser of a value that has its contents in a block of its own, as a [`Box`](alloc::boxed::Box) has.
+/// Makes an initialiser of a value whose contents are in a separate block, like those of a [`Box`](alloc::boxed::Box).
 pub(crate) fn in_block<T, I>(
     contents: impl PinInit<I, Error>,
     of: fn(NonNull<I>) -> T,

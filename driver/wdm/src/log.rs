@@ -48,7 +48,7 @@ pub fn set_limit(limit: u32) {
 pub enum Part<'a> {
     /// A text.
     Text(&'a str),
-    /// A text of others, which may contain anything; bytes that are not printable ASCII are written as `.`.
+    /// A text from another source, which may contain anything; bytes that are not printable ASCII are written as `.`.
     Bytes(&'a [u8]),
     /// A number, which is written in decimal.
     Number(u64),
@@ -198,7 +198,7 @@ impl Line {
         }
     }
 
-    /// Appends a number with at least so many digits.
+    /// Appends a number with at least this many digits.
     fn push_digits(&mut self, mut number: u64, base: NonZero<u64>, least: usize) {
         // The digits of `u64::MAX` in base 10.
         const MOST: usize = 20;

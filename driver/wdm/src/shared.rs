@@ -147,7 +147,7 @@ impl<T> Shared<T> {
     /// at any IRQL.
     ///
     /// # Safety
-    /// `link` is the first field of a block that [`Shared::allocate`] made and that has no owner any more. Called
+    /// `link` is the first field of a block that [`Shared::allocate`] made and that has no owner left. Called
     /// once for it.
     unsafe fn destroy(link: NonNull<Deferred>, _irql: &mut PassiveLevel) {
         // SAFETY: the block starts with the link, and the pointer may access the whole block.
@@ -194,7 +194,7 @@ impl<T> Drop for Shared<T> {
 /// Drops a value that has drop code, after its last owner was dropped: here, or in a work item of the device.
 ///
 /// # Safety
-/// `head` is that of a block that [`Shared::allocate`] made and that has no owner any more. Called once for it.
+/// `head` is that of a block that [`Shared::allocate`] made and that has no owner left. Called once for it.
 // Not generic, so that it is compiled once.
 #[inline(never)]
 unsafe fn release(head: NonNull<Head>) {

@@ -1,11 +1,11 @@
-//! NTSTATUS without the two values with which no IRP may be completed.
+//! NTSTATUS without the three values with which no device's request may be completed.
 
 use core::{convert::Infallible, fmt, num::NonZero};
 
-/// A status with which a request can be completed: any NTSTATUS but `STATUS_PENDING` and -1.
+/// A status with which a request can be completed: any NTSTATUS but `STATUS_PENDING`, `STATUS_REPARSE` and -1.
 ///
-/// `STATUS_PENDING` means that a request is not complete, and -1 is not a status. Completing an IRP with either is
-/// bug check 0xC9 under Driver Verifier, so no `NtStatus` has these values.
+/// `STATUS_PENDING` means that a request is not complete, and -1 is not a status: completing an IRP with either is bug check 0xC9
+/// under Driver Verifier. `STATUS_REPARSE` makes the I/O manager open another name. No `NtStatus` has these values.
 ///
 /// WDK: [Using NTSTATUS Values](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-ntstatus-values),
 /// [Bug Check 0xC9](https://learn.microsoft.com/windows-hardware/drivers/debugger/bug-check-0xc9--driver-verifier-iomanager-violation).

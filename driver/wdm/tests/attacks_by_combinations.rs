@@ -222,7 +222,7 @@ impl Device for Above {
             *place = None;
             drop(hub);
         });
-        // No thread serves the queue any more.
+        // The queue is no longer served by a thread.
         self.queue.purge(NtStatus::CANCELLED, irql);
         irp.complete(NtStatus::SUCCESS, irql)
     }

@@ -342,7 +342,7 @@ fn function_driver_is_notified_of_a_shutdown() {
     kernel.notify_shutdown();
     assert_eq!(end(&pending).0, nt::STATUS_DELETE_PENDING);
     opened.unload();
-    // No device is registered any more.
+    // The device is no longer registered.
     kernel.notify_shutdown();
 }
 

@@ -144,7 +144,7 @@ fn requests_are_served_one_at_a_time_in_the_order_of_their_keys() {
         assert!(complete(&driver));
         assert_eq!(served.status(), DONE);
     }
-    assert!(!complete(&driver), "nothing is served any more");
+    assert!(!complete(&driver), "no request is served");
     let idle = pend(&driver, 1, 1);
     assert!(
         complete(&driver),
@@ -163,7 +163,7 @@ fn a_request_that_waits_is_cancelled_and_its_neighbours_are_not() {
         ends([&served, &before, &this, &after]),
         [None, None, CANCELLED, None]
     );
-    assert!(!this.cancel_irp(), "there is no Cancel routine any more");
+    assert!(!this.cancel_irp(), "there is no Cancel routine");
     for _ in 0..3 {
         assert!(complete(&driver));
     }

@@ -44,7 +44,7 @@ struct Server {
 #[derive(Default)]
 struct Serving {
     current: Option<CurrentIrp<Keys>>,
-    /// Whether the device was removed, so that no IOCTL completes the current request any more.
+    /// Whether the device was removed, so that IOCTLs no longer complete the current request.
     is_removed: bool,
 }
 

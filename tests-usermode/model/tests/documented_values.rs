@@ -107,7 +107,7 @@ fn exclusive_device_is_opened_once() {
         let first = open().expect("the device opens");
         let second = open().map(File::close);
         first.close();
-        open().expect("no file is open any more").close();
+        open().expect("no file is open").close();
         driver.unload();
         second
     };

@@ -129,7 +129,7 @@ fn writes<const AFTER: bool>() {
     // SAFETY: it is dropped once.
     unsafe { ManuallyDrop::drop(&mut value) };
     if AFTER {
-        // SAFETY: that there is no box any more is what is tested.
+        // SAFETY: the write to freed memory is the violation that the test expects.
         unsafe { second.write_volatile(1) };
     }
 }

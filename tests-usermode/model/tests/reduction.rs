@@ -353,7 +353,7 @@ fn scenario(kernel: &Arc<Kernel>) {
     // SAFETY: the entry point uses the objects until it returns.
     let loaded = unsafe { Driver::load(kernel, entry) };
     assert_eq!(loaded.err(), Some(STATUS_CANCELLED));
-    // SAFETY: no thread, timer or DPC uses the objects any more.
+    // SAFETY: threads, timers and DPCs no longer use the objects.
     let mut objects = unsafe { Box::from_raw(objects) };
     let notes = objects.parts.iter().map(|part| part.notes.take());
     let mut outcome: Vec<_> = notes.collect();

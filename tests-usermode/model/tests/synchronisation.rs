@@ -397,7 +397,7 @@ impl<const PROTECTS: bool> Steps for RunsDown<PROTECTS> {
     }
 
     fn control(_: *mut DEVICE_OBJECT, own: &RunDown, irp: *mut IRP, code: u32) -> NTSTATUS {
-        // SAFETY: the field is not written any more.
+        // SAFETY: the field is no longer written.
         let object = unsafe { *own.object.get() };
         if code == SECOND {
             if PROTECTS {

@@ -86,7 +86,7 @@ pub(super) unsafe fn take(list: &LOOKASIDE_LIST_EX) -> *mut c_void {
 /// Keeps a block; returns whether the list has room for it.
 ///
 /// # Safety
-/// The list was initialised and not deleted, and the block was allocated from it and is not used any more.
+/// The list was initialised and not deleted, and the block was allocated from it and is no longer used.
 pub(super) unsafe fn keep(list: &LOOKASIDE_LIST_EX, block: *mut c_void) -> bool {
     count(&list.TotalFrees);
     // SAFETY: the head was initialised.
@@ -122,7 +122,7 @@ pub unsafe fn ExAllocateFromLookasideListEx(lookaside: *mut LOOKASIDE_LIST_EX) -
 /// Frees a block.
 ///
 /// # Safety
-/// The list was initialised and not deleted, and the block was allocated from it and is not used any more. The IRQL is at
+/// The list was initialised and not deleted, and the block was allocated from it and is no longer used. The IRQL is at
 /// most `DISPATCH_LEVEL`.
 pub unsafe fn ExFreeToLookasideListEx(lookaside: *mut LOOKASIDE_LIST_EX, block: *mut c_void) {
     // SAFETY: the caller passes a list that was initialised.

@@ -97,7 +97,7 @@ unsafe fn allocate(list: &LOOKASIDE_LIST_EX) -> *mut c_void {
 /// Frees a block.
 ///
 /// # Safety
-/// As for [`allocate`], and the block was allocated from the list and is not used any more.
+/// As for [`allocate`], and the block was allocated from the list and is no longer used.
 unsafe fn free(list: &LOOKASIDE_LIST_EX, block: *mut c_void) {
     // SAFETY: guaranteed by the caller.
     let is_kept = unsafe { keep(list, block) };
@@ -123,7 +123,7 @@ pub unsafe fn ExAllocateFromNPagedLookasideList(list: *mut NPAGED_LOOKASIDE_LIST
 /// Frees a block.
 ///
 /// # Safety
-/// The list was initialised and not deleted, and the block was allocated from it and is not used any more. The IRQL is at
+/// The list was initialised and not deleted, and the block was allocated from it and is no longer used. The IRQL is at
 /// most `DISPATCH_LEVEL`.
 pub unsafe fn ExFreeToNPagedLookasideList(list: *mut NPAGED_LOOKASIDE_LIST, block: *mut c_void) {
     // SAFETY: guaranteed by the caller.
@@ -146,7 +146,7 @@ pub unsafe fn ExAllocateFromPagedLookasideList(list: *mut PAGED_LOOKASIDE_LIST) 
 /// Frees a block.
 ///
 /// # Safety
-/// The list was initialised and not deleted, and the block was allocated from it and is not used any more. The IRQL is at
+/// The list was initialised and not deleted, and the block was allocated from it and is no longer used. The IRQL is at
 /// most `APC_LEVEL`.
 pub unsafe fn ExFreeToPagedLookasideList(list: *mut PAGED_LOOKASIDE_LIST, block: *mut c_void) {
     // SAFETY: guaranteed by the caller.

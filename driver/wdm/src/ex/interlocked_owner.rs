@@ -6,10 +6,10 @@ use nt::interlocked::{InterlockedCompareExchangePointer, InterlockedExchangePoin
 
 use crate::Record;
 
-/// A place for one owner, which threads exchange without a lock (`InterlockedExchangePointer`).
+/// A slot for one owner, which threads exchange without a lock (`InterlockedExchangePointer`).
 ///
 /// The owner is a [`Record`], such as a [`Shared`](crate::Shared) or a [`LookasideBox`](crate::LookasideBox). The thread that takes it is its only owner.
-/// The place can be a `static`.
+/// The slot can be a `static`.
 ///
 /// # Examples
 ///
@@ -34,12 +34,12 @@ use crate::Record;
 pub struct InterlockedOwner<R: Record> {
     /// A pointer from `Record::into_raw`, or NULL.
     owner: AtomicPtr<()>,
-    // Invariant, since owners are put in and taken out through a shared reference. Every `Record` may be sent.
+    // Invariant, since owners are stored and removed through a shared reference. Every `Record` may be sent.
     _owner: PhantomData<fn(R) -> R>,
 }
 
 impl<R: Record> InterlockedOwner<R> {
-    /// Makes an empty place.
+    /// Makes an empty slot.
     ///
     /// # IRQL
     /// Any.
@@ -51,7 +51,7 @@ impl<R: Record> InterlockedOwner<R> {
         }
     }
 
-    /// Puts an owner in, or none, and returns the one that was there (`InterlockedExchangePointer`).
+    /// Stores an owner or `None`, and returns the previous owner (`InterlockedExchangePointer`).
     ///
     /// WDK:
     /// [InterlockedExchangePointer](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-interlockedexchangepointer).
@@ -62,11 +62,11 @@ impl<R: Record> InterlockedOwner<R> {
     pub fn exchange(&self, owner: Option<R>) -> Option<R> {
         let owner = owner.map_or(null_mut(), R::into_raw);
         let old = InterlockedExchangePointer(&self.owner, owner);
-        // SAFETY: the pointer came from `into_raw`, and the exchange took it out once.
+        // SAFETY: the pointer came from `into_raw`, and the exchange removed it once.
         (!old.is_null()).then(|| unsafe { R::from_raw(old) })
     }
 
-    /// Takes the owner out, if there is one (`InterlockedExchangePointer`).
+    /// Removes and returns the owner, if there is one (`InterlockedExchangePointer`).
     ///
     /// # IRQL
     /// Any.

@@ -13,13 +13,13 @@ use pinned_init::{Init, PinInit, pin_data, pin_init_from_closure, pinned_drop, t
 
 use crate::{Error, Record, Shared, ke::irql::NoSpinLockHeld};
 
-/// Memory for values of one type, of which some that was freed is kept for the next allocation (`LOOKASIDE_LIST_EX`).
+/// A list that keeps freed blocks for the next allocations of values of one type (`LOOKASIDE_LIST_EX`).
 ///
 /// Use it for values that are allocated and freed often. Unlike a [`Zone`](crate::Zone), it grows and shrinks: an allocation
 /// that finds the list empty calls the pool, and the system decides how many blocks are kept. The memory is nonpaged.
 ///
-/// The list lives as long as it and each of its blocks. It must be deleted before the driver is unloaded, so a block in a `static`, for
-/// example on an [`SList`](crate::SList), is to be dropped before.
+/// The list is deleted after it and all of its blocks were dropped. This must be done before the driver is unloaded, so drop a block in a
+/// `static`, for example on an [`SList`](crate::SList), before that.
 ///
 /// WDK: [Using Lookaside Lists](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-lookaside-lists).
 ///
@@ -240,7 +240,7 @@ impl<T> Drop for LookasideBox<T> {
         let list = unsafe { list_at.read() };
         // SAFETY: `allocate` gave up this owner of the list for the pointer.
         let list = unsafe { Shared::<List>::from_raw(list) };
-        // SAFETY: the list was initialised, and the block was allocated from it and is not used any more. The IRQL is at most
+        // SAFETY: the list was initialised, and the block was allocated from it and is no longer used. The IRQL is at most
         // DISPATCH_LEVEL.
         unsafe { nt::ExFreeToLookasideListEx(list.object.get(), block.cast()) };
     }

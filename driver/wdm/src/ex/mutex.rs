@@ -14,10 +14,10 @@ use crate::ke::{
 ///
 /// Use it for code that takes longer than a section under a [`SpinLock`](crate::SpinLock) should, and is called by threads only:
 /// a thread that waits for the mutex sleeps, and the closure can be preempted. The closure runs at `APC_LEVEL` and may acquire
-/// spin locks. It may not wait, and so not acquire a second mutex: no order of mutexes has to be kept. Nor may it complete an IRP,
+/// spin locks. It may not wait, so it cannot acquire a second mutex, and mutexes need no order. It may not complete an IRP either,
 /// since a completion routine of another driver could call this driver again, which would wait for the same mutex.
 ///
-/// The mutex must be initialised in its place, such as in a device's state or in a [`Shared`](crate::Shared).
+/// The mutex must be initialised in place, such as in a device's state or in a [`Shared`](crate::Shared).
 ///
 /// WDK: [Fast Mutexes and Guarded Mutexes](https://learn.microsoft.com/windows-hardware/drivers/kernel/fast-mutexes-and-guarded-mutexes).
 ///

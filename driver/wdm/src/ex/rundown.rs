@@ -164,11 +164,11 @@ impl RundownRef {
             unsafe { nt::ExInitializeRundownProtection(slot.cast()) };
             Ok(())
         };
-        // SAFETY: the closure initialises the slot, or fails and has not.
+        // SAFETY: the closure initialises the slot if it succeeds.
         unsafe { pin_init_from_closure(initialise) }
     }
 
-    /// Initialises the variable where it is (`ExInitializeRundownProtection`).
+    /// Initialises the variable in place (`ExInitializeRundownProtection`).
     ///
     /// # Safety
     /// No other code uses it yet, and the IRQL is at most `APC_LEVEL`.
@@ -187,7 +187,7 @@ impl RundownRef {
     /// Ends an access (`ExReleaseRundownProtection`).
     ///
     /// # Safety
-    /// [`RundownRef::acquire`] returned `true` for it, and the access was not ended since. When this returns, the variable may have been
+    /// [`RundownRef::acquire`] returned `true` for it, and the access has not been ended yet. When this returns, the variable may have been
     /// freed.
     pub(crate) unsafe fn release(this: *const Self) {
         // SAFETY: the access keeps the variable until this release. The IRQL is at most DISPATCH_LEVEL, as above.

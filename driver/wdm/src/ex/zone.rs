@@ -224,7 +224,7 @@ impl<T> Drop for ZoneBox<T> {
         let zone = unsafe { zone_at.read() };
         // SAFETY: `allocate` gave up this owner of the zone for the pointer.
         let zone = unsafe { Shared::<Core>::from_raw(zone) };
-        // SAFETY: the block belongs to this zone and is not used any more.
+        // SAFETY: the block belongs to this zone and is no longer used.
         unsafe { RawBlock::from_parts(block.cast(), zone) }.free();
     }
 }

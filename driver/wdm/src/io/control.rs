@@ -24,7 +24,7 @@ use crate::{
 ///
 /// The device cannot be opened before it is ready: the I/O manager refuses opens until `DriverEntry` has returned, and by then
 /// the device has its state, and the security descriptor that [`ACCESS`](ControlDevice::ACCESS) selects. When the driver is unloaded, the symbolic
-/// link is deleted first. The I/O manager calls the Unload routine when no file is open any more.
+/// link is deleted first. The I/O manager calls the Unload routine after the last file is closed.
 ///
 /// WDK: [Named Device Objects](https://learn.microsoft.com/windows-hardware/drivers/kernel/named-device-objects),
 /// [What does DO_DEVICE_INITIALIZING really

@@ -261,8 +261,8 @@ pub trait Device: Send + Sync + Sized + 'static {
 
     /// Called when the lower drivers cannot enter D0 (`IRP_MN_SET_POWER`), or when the owner of the power policy cannot request it.
     ///
-    /// The driver completes the requests that wait for D0. The next [`PowerPolicy::power_up`](crate::PowerPolicy::power_up) tries it
-    /// again.
+    /// The driver completes the requests that wait for D0. The next [`PowerPolicy::power_up`](crate::PowerPolicy::power_up)
+    /// requests it again.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -349,7 +349,7 @@ pub trait Device: Send + Sync + Sized + 'static {
     fn remove(&self, _irql: &mut PassiveLevel) {}
 }
 
-/// A device that is being added. Queues are made for it.
+/// A device that is being added (`AddDevice`), for which queues can be made.
 ///
 /// It dereferences to its [`DeviceObject`].
 #[doc(alias = "IoCreateDevice")]
@@ -454,7 +454,7 @@ impl NewDevice {
     }
 }
 
-/// The device of a [`Filter`](crate::Filter) that is being added. Queues are made for it.
+/// The device of a [`Filter`](crate::Filter) that is being added (`AddDevice`), for which queues can be made.
 ///
 /// It dereferences to its [`DeviceObject`]. A [`StartIoQueue`](crate::StartIoQueue) cannot be made for it.
 #[doc(alias = "IoCreateDevice")]

@@ -71,7 +71,7 @@ struct Inner {
     expected: AtomicUsize,
     /// Whether the device is attached to a lower one, and its extension initialised.
     attached: AtomicBool,
-    /// Whether the device is being removed for good, so that its work items are not queued any more.
+    /// Whether the removal (`IRP_MN_REMOVE_DEVICE`) has begun to wait for deferred work, so that work items are no longer queued.
     ending: AtomicBool,
     power: Power,
     /// Set each time the list becomes empty.
@@ -189,7 +189,7 @@ impl DeviceObject {
         &self.inner().power
     }
 
-    /// Returns the reference whose device's power policy this is, as another reference.
+    /// Returns another reference to the device object that this power policy belongs to.
     ///
     /// # Safety
     /// The address is that of [`DeviceObject::power`], and a reference exists during the call.
@@ -273,20 +273,20 @@ impl DeviceObject {
         self.inner().expected.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Ends what [`DeviceObject::expect_work`] has announced. Called by the deferred work itself, after which [`run`] sets the event.
+    /// Ends the work that [`DeviceObject::expect_work`] announced. Called by the deferred work itself, after which [`run`] sets the event.
     pub(crate) fn end_expected_work(&self) {
         // Release, so that the thread that waits observes the effects of the work.
         self.inner().expected.fetch_sub(1, Ordering::Release);
         WORK_ITEMS.fetch_sub(1, Ordering::Release);
     }
 
-    /// Waits until all deferred work is done, and lets no work item of the device be queued any more.
+    /// Waits until all deferred work is done, and prevents work items of the device from being queued again.
     ///
-    /// The driver's own work items are not waited for here, but at the unload.
+    /// It does not wait for the driver's own work items; the Unload routine does.
     pub(crate) fn end_work<L: Waitable>(&self, irql: &mut L) {
         let inner = self.inner();
         inner.ending.store(true, Ordering::Relaxed);
-        // The expected work comes first: when there is none any more, the list shows whether the last of it still runs.
+        // Checks the expected work first: after it has ended, the list shows whether the last work item still runs.
         // Acquire pairs with the Release in `end_expected_work` and in `run`.
         while inner.expected.load(Ordering::Acquire) != 0
             || !inner.list.load(Ordering::Acquire).is_null()
@@ -296,7 +296,7 @@ impl DeviceObject {
         }
     }
 
-    /// Returns whether the device is being removed for good.
+    /// Returns whether [`DeviceObject::end_work`] was called.
     pub(crate) fn is_ending(&self) -> bool {
         self.inner().ending.load(Ordering::Relaxed)
     }

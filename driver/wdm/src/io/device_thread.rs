@@ -92,7 +92,7 @@ pub struct Thread<C: ThreadRoutine> {
 #[pin_data]
 #[repr(C)]
 struct Inner<C: ThreadRoutine> {
-    // First, so that a pointer to it is one to the whole. It and `owner` are used after the `Thread` was dropped, once.
+    // The first field, so that a pointer to it is a pointer to the whole. It and `owner` are used once, after the `Thread` was dropped.
     link: UnsafeCell<Deferred>,
     owner: AtomicPtr<()>,
     /// Set to wake the thread.
@@ -262,10 +262,10 @@ impl<C: ThreadRoutine> Inner<C> {
         self.signal.set(irql);
     }
 
-    /// Notes that the [`Thread`] was dropped or that the routine has returned. When both are true, the work item ends the thread. The work
-    /// item does not run before, since a long wait in it would delay all work that is deferred.
+    /// Records that the [`Thread`] was dropped or that the routine has returned. When both are true, the work item ends the thread. The work
+    /// item does not run earlier, since a long wait in it would delay all other deferred work.
     fn note_end(&self) {
-        // Of the two exchanges the second one sees the first: what came before it, and `owner` in particular, is visible to the work item.
+        // The second exchange reads the value of the first, so every write before the first, above all that of `owner`, is visible to the work item.
         if !self.is_dropped_or_returned.swap(true, Ordering::AcqRel) {
             return;
         }

@@ -61,7 +61,7 @@ pub(crate) unsafe extern "C" fn create<D: Device>(
         // SAFETY: the state is a `D`, and the IRP's hold keeps it until `complete`.
         let device = unsafe { extension.device::<D>() };
         let file = OpenFile::new(extension.queues(), device, &extension.object, &mut irql)?;
-        // The device may have been asked whether it can be removed before its method ran.
+        // The device may have been queried for its removal before its method ran.
         extension.check_open().map(|()| file)
     });
     let status = match opened {
@@ -76,7 +76,7 @@ pub(crate) unsafe extern "C" fn create<D: Device>(
     unsafe { complete(irp, status) }
 }
 
-/// `IRP_MJ_CLOSE`: drops an open file, to which no reference exists any more.
+/// `IRP_MJ_CLOSE`: drops an open file, to which no reference is left.
 ///
 /// # Safety
 /// Called by the I/O manager, for a device object of this crate whose state is a `D`.
@@ -157,7 +157,7 @@ pub(crate) unsafe fn call<D>(
     let status = method(unsafe { extension.device::<D>() }, extension);
     // A thread that was suspended during the call stops here. Its IRP and file may be gone, so only the call's hold keeps the driver loaded.
     drop(region);
-    // SAFETY: the call's hold was acquired above, and the state is not used any more.
+    // SAFETY: the call's hold was acquired above, and the state is no longer used.
     unsafe { Extension::release(object, hold) };
     status
 }

@@ -48,7 +48,7 @@ pub(crate) struct Extension {
     /// Whether the lower drivers have removed the device.
     lower_gone: AtomicBool,
     methods: Methods,
-    /// Begun while driver code runs that is followed by [`Extension::leave`], until the work that it defers is done.
+    /// Accessed from [`Extension::enter`] to [`Extension::leave`], and until the work that the latter defers is done.
     late: RundownRef,
     /// The work that calls `remove`, and whether it is deferred. The thread that sets the flag owns the link, until the work clears
     /// it.
@@ -146,7 +146,7 @@ impl Extension {
         self.lower.load(Ordering::Acquire)
     }
 
-    /// Notes that `IRP_MN_REMOVE_DEVICE` is about to be passed down, after which the driver sends nothing more to the lower drivers.
+    /// Records that `IRP_MN_REMOVE_DEVICE` is about to be passed down, after which the driver sends nothing more to the lower drivers.
     ///
     /// A thread that has called [`Extension::lower_for_request`] before can still send its request, as in every driver that waits for its
     /// remove lock after it has passed the removal down.
@@ -154,7 +154,7 @@ impl Extension {
         self.removed_below.store(true, Ordering::SeqCst);
     }
 
-    /// Notes that the lower drivers have removed the device, and may have deleted their device objects.
+    /// Records that the lower drivers have removed the device, and may have deleted their device objects.
     pub(crate) fn set_lower_gone(&self) {
         self.lower_gone.store(true, Ordering::SeqCst);
     }
@@ -187,8 +187,8 @@ impl Extension {
         Ok(lower)
     }
 
-    /// Returns whether the device can serve requests: a PnP device that is attached, or a control device. AddDevice cannot fail
-    /// any more then.
+    /// Returns whether the device can serve requests: a PnP device that is attached, or a control device. AddDevice can then
+    /// no longer fail.
     pub(crate) fn is_attached(&self) -> bool {
         !self.lower().is_null() || matches!(self.holds, Holds::Rundown(_))
     }
@@ -278,7 +278,7 @@ impl Extension {
         }
     }
 
-    /// Has the device complete the requests that it keeps.
+    /// Makes the device complete the requests that it keeps.
     ///
     /// # Safety
     /// The caller has a hold, or has entered a call with [`Extension::enter`].
@@ -305,7 +305,7 @@ impl Extension {
         self.late.acquire();
     }
 
-    /// Ends a call that was begun with [`Extension::enter`]. If the device was removed, a work item has it complete the requests that it
+    /// Ends a call that was begun with [`Extension::enter`]. If the device was removed, a work item makes it complete the requests that it
     /// keeps, since the last call of `remove` may have come before the one that has ended. The IRQL is at most `DISPATCH_LEVEL`.
     ///
     /// The call has kept its request before it reads `gone`, and the removal sets `gone` before it calls `remove`; both go through the
@@ -313,7 +313,7 @@ impl Extension {
     /// finds the request: the exchanges of the flag are in one order, and the work clears the flag before it calls `remove`.
     ///
     /// # Safety
-    /// The device object is one of this crate's. When this returns, it may be gone.
+    /// The device object is one of this crate's. When this returns, it may have been freed.
     pub(crate) unsafe fn leave(object: *mut nt::DEVICE_OBJECT) {
         // SAFETY: the tear-down waits for this call, so the device object exists.
         let this = unsafe { (*object).DeviceExtension }.cast::<Self>();
@@ -323,13 +323,13 @@ impl Extension {
             // SAFETY: the flag was not set, and the call is given up.
             return unsafe { Self::defer_end(this) };
         }
-        // SAFETY: as above; only the address is computed, since the extension may be gone when the release returns.
+        // SAFETY: as above; only the address is computed, since the release may free the extension.
         let late = unsafe { &raw const (*this).late };
         // SAFETY: `enter` has begun it.
         unsafe { RundownRef::release(late) };
     }
 
-    /// Notes that a method of the device has returned, which may have kept a request after the last call of `remove`. The IRQL is at most
+    /// Records that a method of the device has returned, which may have kept a request after the last call of `remove`. The IRQL is at most
     /// `DISPATCH_LEVEL`.
     ///
     /// # Safety
@@ -339,7 +339,7 @@ impl Extension {
         let this = unsafe { (*object).DeviceExtension }.cast::<Self>();
         // SAFETY: as above.
         let extension = unsafe { &*this };
-        // `leave` says why this finds the request.
+        // `leave` explains why this finds the request.
         if extension.is_gone() && !extension.is_deferred.swap(true, Ordering::AcqRel) {
             // SAFETY: the caller has a hold.
             unsafe { extension.enter() };
@@ -348,13 +348,13 @@ impl Extension {
         }
     }
 
-    /// Has a work item complete the requests that the device keeps.
+    /// Makes a work item complete the requests that the device keeps.
     ///
     /// # Safety
     /// `this` is the extension of a device object. The caller has set `is_deferred`, and gives up a call that was begun with
     /// [`Extension::enter`].
     unsafe fn defer_end(this: *mut Self) {
-        // A second reference, since the work may end, and the device may go, before `defer` returns.
+        // A second reference, since the work may end, and the device may be freed, before `defer` returns.
         // SAFETY: the call keeps the extension.
         let object = DeviceObject::clone(unsafe { &(*this).object });
         let link = this.wrapping_byte_add(offset_of!(Self, link)).cast();
@@ -373,7 +373,7 @@ impl Extension {
         self.gone.load(Ordering::Relaxed)
     }
 
-    /// Has opens fail, before the device is asked whether it can be removed.
+    /// Makes opens fail, before the device is queried for its removal.
     pub(crate) fn refuse_opens(&self) {
         self.remove_pending.store(true, Ordering::Relaxed);
         // Pairs with the one in `check_open`.
@@ -385,10 +385,10 @@ impl Extension {
         self.remove_pending.store(false, Ordering::Relaxed);
     }
 
-    /// Fails with `STATUS_DELETE_PENDING` if opens fail: the device was removed, or a removal is pending.
+    /// Returns `STATUS_DELETE_PENDING` if the device was removed or a removal is pending.
     ///
-    /// An open checks this again after it has called the device. Because of the fences, it fails then, or
-    /// [`Device::query_remove`](crate::Device::query_remove) finds what that call has written.
+    /// An open checks this again after it has called the device. Because of the fences, either this check fails, or
+    /// [`Device::query_remove`](crate::Device::query_remove) observes what that call has written.
     #[inline(never)]
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         fence(Ordering::SeqCst);
@@ -408,12 +408,12 @@ impl Extension {
         unsafe { self.late.wait(irql) };
         // SAFETY: the files' state is an `F`, and no IRP of theirs has a hold of the remove lock.
         unsafe { self.files.release_all::<F>(irql) };
-        // SAFETY: `pool::allocate` made the state, and no other code can access it any more.
+        // SAFETY: `pool::allocate` made the state, and other code can no longer access it.
         drop(unsafe { Box::from_raw(self.device.cast::<D>()) });
         // SAFETY: no request is in progress, so only their owners can access the queues, and the field is read
         // once.
         drop(unsafe { core::ptr::read(&raw const *self.queues) });
-        // SAFETY: no other code can access the interface any more, and the field is read once.
+        // SAFETY: other code can no longer access the interface, and the field is read once.
         drop(unsafe { core::ptr::read(&raw const *self.interface) });
         // SAFETY: no IRP of the device is left, so no other code accesses the reference, and the field is read
         // once.
@@ -436,7 +436,7 @@ unsafe fn end_late(link: NonNull<Deferred>, irql: &mut PassiveLevel) {
     extension.is_deferred.swap(false, Ordering::AcqRel);
     // SAFETY: `leave` has given up a call that `enter` has begun.
     unsafe { extension.end_kept(irql) };
-    // SAFETY: as above; only the address is computed, since the extension may be gone when the release returns.
+    // SAFETY: as above; only the address is computed, since the release may free the extension.
     let late = unsafe { &raw const (*this).late };
     // SAFETY: as above.
     unsafe { RundownRef::release(late) };

@@ -43,8 +43,8 @@ use crate::{Device, DeviceObject, Error, PassiveLevel, Record, Shared};
 pub trait FileState<D>: Send + Sync + Sized + 'static {
     /// Returns an in-place initialiser of the state of a new open file (`IRP_MJ_CREATE`).
     ///
-    /// The open can still fail after this, when the device is asked whether it can be removed. Then the state is dropped, and there is no
-    /// cleanup. So what this does to the device is undone by the state's `Drop`.
+    /// The open can still fail after this call, if the device is queried for its removal. The state is then dropped without a cleanup, so its
+    /// `Drop` must undo what this method did to the device.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -226,7 +226,7 @@ impl Queued {
         }))
     }
 
-    /// Returns whether the file's requests are not queued any more.
+    /// Returns whether the file's requests are no longer queued.
     ///
     /// # Safety
     /// The caller holds the queue's lock.
@@ -284,7 +284,7 @@ impl<F> OpenFile<F> {
             .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
         queued.extend((0..count).map(|_| Queued::unlinked()));
         for queued in &queued {
-            // SAFETY: the vector does not grow any more, so the list does not move; no other code accesses it yet.
+            // SAFETY: the vector no longer grows, so the list does not move; no other code accesses it yet.
             unsafe { InitializeListHead(queued.head()) };
         }
         let state = F::open(device, irql)?;

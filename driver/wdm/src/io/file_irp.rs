@@ -7,11 +7,11 @@ use crate::{
     PassiveLevel, Record, Returned,
 };
 
-/// An IRP with which a file of the driver below a filter is opened or closed. `R` is the filter's record for it.
+/// An IRP that opens or closes a file of the driver below a filter. `R` is the filter's record for it.
 ///
 /// Its [major function](IrpView::major) is [`Create`](MajorFunction::Create), [`Cleanup`](MajorFunction::Cleanup) or
 /// [`Close`](MajorFunction::Close). Each of them reaches the driver below once: the filter forwards it, or [fails the
-/// open](FileIrp::fail_open). It can be neither completed with another status nor kept, as an [`Irp`] can.
+/// open](FileIrp::fail_open). Unlike an [`Irp`], it can be neither completed with another status nor kept.
 ///
 /// WDK: [DispatchCreate, DispatchClose, and DispatchCreateClose
 /// Routines](https://learn.microsoft.com/windows-hardware/drivers/kernel/dispatchcreate--dispatchclose--and-dispatchcreateclose-routines).
@@ -41,7 +41,7 @@ use crate::{
 pub struct FileIrp<'irp, R: Record = ()>(Irp<'irp, R>);
 
 impl<'irp> FileIrp<'irp> {
-    /// Restricts an IRP to what may be done with one that opens or closes a file.
+    /// Restricts an IRP to the operations that are allowed for one that opens or closes a file.
     pub(crate) const fn new(irp: Irp<'irp>) -> Self {
         Self(irp)
     }
@@ -54,7 +54,7 @@ impl<'irp> FileIrp<'irp> {
 }
 
 impl<'irp, R: Record> FileIrp<'irp, R> {
-    /// Fails an open, without the driver below; a cleanup or a close, which cannot fail, is [forwarded](FileIrp::forward).
+    /// Fails an open without calling the driver below. A cleanup or a close cannot fail, and is [forwarded](FileIrp::forward).
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -76,7 +76,7 @@ impl<'irp, R: Record> FileIrp<'irp, R> {
         self.0.forward(irql)
     }
 
-    /// Forwards the request, and calls a routine that sees it afterwards, as [`Irp::forward_with_observer`] does.
+    /// Forwards the request, and calls a routine that observes it afterwards, as [`Irp::forward_with_observer`] does.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.

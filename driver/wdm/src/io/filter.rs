@@ -106,8 +106,8 @@ pub trait Filter: Send + Sync + Sized + 'static {
     /// `PASSIVE_LEVEL`.
     ///
     /// # Errors
-    /// The error with which `AddDevice` fails. Then the PnP manager does not start the device, with all its drivers: a filter that has nothing to
-    /// do for a device is [not added](Filter::serves) to it.
+    /// The error with which `AddDevice` fails. The PnP manager then does not start the device at all. A filter that need not filter a
+    /// device returns `false` from [`serves`](Filter::serves) instead.
     #[doc(alias = "AddDevice")]
     fn add(
         device: &mut NewFilter,
@@ -155,7 +155,7 @@ pub trait Filter: Send + Sync + Sized + 'static {
 
     /// Called when the device is removed (`IRP_MN_SURPRISE_REMOVAL`, `IRP_MN_REMOVE_DEVICE`).
     ///
-    /// Those on the device's queues are completed already. The driver completes every request that it keeps elsewhere: the
+    /// The requests on the device's queues are already completed. The driver completes every request that it keeps elsewhere: the
     /// removal waits until the last one is completed.
     ///
     /// It is called again after each call of a method that handles a request, or of a
@@ -225,7 +225,7 @@ unsafe extern "C" fn add_device<F: Filter>(
     }
 }
 
-/// Attaches a device object to the device stack, makes it like the one below, and allows requests
+/// Attaches a device object to the device stack, copies the properties of the one below, and allows requests
 /// (`IoAttachDeviceToDeviceStackSafe`).
 ///
 /// # Safety
@@ -362,7 +362,7 @@ unsafe extern "C" fn pnp<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mut nt
             // SAFETY: this routine owns the IRP and its hold, and gives up both.
             return unsafe { remove::<F, ()>(object, irp, irql) };
         }
-        // SAFETY: this routine owns the IRP. Its status is left as it came.
+        // SAFETY: this routine owns the IRP. Its status is not changed.
         _ => unsafe { pass_down(lower, irp) },
     };
     // SAFETY: the hold was acquired above.

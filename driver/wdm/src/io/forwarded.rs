@@ -16,20 +16,20 @@ use crate::{
 /// A request that the lower drivers have completed, and that this driver completes again.
 ///
 /// It dereferences to the [`IrpView`] of the request. If it is dropped, the request is completed with
-/// `STATUS_INTERNAL_ERROR`, like a [`PendedIrp`]; but one that opens or closes a file with the status of the lower drivers.
+/// `STATUS_INTERNAL_ERROR`, like a [`PendedIrp`]. One that opens or closes a file is completed with the status of the lower drivers.
 ///
 /// WDK: [Using IRP Completion Routines](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-irp-completion-routines).
 #[must_use = "the request waits until it is completed"]
 pub struct Returned<O>(O);
 
 impl<R: Record, O: Deref<Target = IrpView<R>>> Returned<O> {
-    /// Returns the owner of the request, which completes it with another status.
+    /// Returns the owner of the request, with which it can be completed with another status.
     ///
     /// # IRQL
     /// Any.
     ///
     /// # Errors
-    /// The same if the request opens or closes a file: the driver below has opened or closed it. Forwarded again, it would be
+    /// `self` if the request opens or closes a file: the driver below has opened or closed it. Forwarded again, it would be
     /// closed twice; completed with an error, a file that was opened would never be closed.
     pub fn into_irp(self) -> Result<O, Self> {
         if self.major().opens_or_closes() {
@@ -243,7 +243,7 @@ impl<'irp, R: Record> Irp<'irp, R> {
     /// Forwards the request, and calls a routine that observes it when the lower drivers have completed it
     /// (`IoSetCompletionRoutine`).
     ///
-    /// The device is kept until then.
+    /// The device is kept until the routine has returned.
     ///
     /// WDK: [IoSetCompletionRoutine](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iosetcompletionroutine).
     ///
@@ -285,7 +285,7 @@ impl<'irp, R: Record> Irp<'irp, R> {
     /// # What goes wrong in C
     ///
     /// The dispatch routine returns what `IoCallDriver` returned, although the completion routine has stopped the completion
-    /// with `STATUS_MORE_PROCESSING_REQUIRED`; or it touches the IRP after `IoCallDriver`, when it is completed.
+    /// with `STATUS_MORE_PROCESSING_REQUIRED`; or it accesses the IRP after `IoCallDriver`, although it may be completed.
     #[doc(alias = "IoSetCompletionRoutine")]
     #[doc(alias = "IoMarkIrpPending")]
     pub fn forward_with_routine<C: CompletionRoutine<Record = R>>(
@@ -325,7 +325,7 @@ impl<'irp, R: Record> Irp<'irp, R> {
 /// Forwarding a request that was pended, for instance one that has waited on a queue.
 ///
 /// The lower drivers get it at `PASSIVE_LEVEL`, as most of them require; a DPC queues a [`WorkItem`](crate::WorkItem) that
-/// forwards it. A request that has come back can be forwarded again, to try it once more, unless it opens or closes a file.
+/// forwards it. A request that has come back can be forwarded again, to retry it, unless it opens or closes a file.
 ///
 /// The lower drivers may be called in another thread than that of the requestor, and in another process. So a request whose buffers
 /// are addresses of the requestor's process, such as one with `METHOD_NEITHER`, is not forwarded, and fails with
@@ -426,7 +426,7 @@ fn lower<R: Record>(irp: &IrpView<R>) -> Result<*mut nt::DEVICE_OBJECT, Error> {
 }
 
 /// Returns whether the reads and writes of a device have the buffers that the device below demands. One with neither flag demands the
-/// addresses of the requestor, which it would access beside the buffers of the I/O manager.
+/// addresses of the requestor, which it would access instead of the buffers of the I/O manager.
 ///
 /// # Safety
 /// Both device objects are valid.

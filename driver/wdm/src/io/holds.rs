@@ -27,7 +27,7 @@ impl Holds {
         }
     }
 
-    /// Acquires a hold for an IRP; returns `false` if the device is going.
+    /// Acquires a hold for an IRP; returns `false` if the device is being removed.
     pub(crate) fn acquire(&self, irp: *mut nt::IRP) -> bool {
         match self {
             Self::RemoveLock(lock) => lock.acquire(irp),
@@ -38,7 +38,7 @@ impl Holds {
     /// Releases an IRP's hold.
     ///
     /// # Safety
-    /// [`Holds::acquire`] returned `true` for this IRP, whose hold was not released since. When this returns, the device and
+    /// [`Holds::acquire`] returned `true` for this IRP, whose hold has not been released yet. When this returns, the device and
     /// the lock may have been freed.
     pub(crate) unsafe fn release(this: *const Self, irp: *mut nt::IRP) {
         // The reference ends before the release. The kind of lock never changes.

@@ -170,7 +170,7 @@ impl<'irp, R: Record> Irp<'irp, R> {
         Reply::new(self)
     }
 
-    /// Completes a write with `STATUS_SUCCESS` and the number of bytes that were written; not more than were to be.
+    /// Completes a write with `STATUS_SUCCESS` and the number of bytes that were written, at most the requested number.
     ///
     /// Any other request is completed with no output.
     ///
@@ -286,7 +286,7 @@ impl<R: Record> PendedIrp<R> {
         let raw = self.into_raw();
         // SAFETY: `self` owned the IRP.
         let record = unsafe { take_record(raw) };
-        // SAFETY: as above, and the IRP has no record any more.
+        // SAFETY: as above, and the IRP no longer has a record.
         (record, unsafe { PendedIrp::from_raw(raw) })
     }
 
@@ -340,7 +340,7 @@ impl<R: Record> PendedIrp<R> {
     /// with [`IoType::Direct`](crate::IoType::Direct), or the output buffer of a device control with `METHOD_IN_DIRECT` or
     /// `METHOD_OUT_DIRECT`.
     ///
-    /// The first call maps the buffer, so it requires the IRP for itself. The I/O manager unmaps it when the IRP is completed.
+    /// The first call maps the buffer, so it requires exclusive access to the IRP. The I/O manager unmaps it when the IRP is completed.
     ///
     /// WDK: [MmGetSystemAddressForMdlSafe](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmgetsystemaddressformdlsafe).
     ///
@@ -364,7 +364,7 @@ impl<R: Record> PendedIrp<R> {
         Reply::new(self)
     }
 
-    /// Completes a write with `STATUS_SUCCESS` and the number of bytes that were written; not more than were to be.
+    /// Completes a write with `STATUS_SUCCESS` and the number of bytes that were written, at most the requested number.
     ///
     /// Any other request is completed with no output.
     ///
@@ -412,7 +412,7 @@ impl<R: Record> Drop for PendedIrp<R> {
         let device = unsafe { nt::irp::device_object(irp) };
         // SAFETY: the IRP's hold of the remove lock keeps the device.
         let extension = unsafe { Extension::of(device) };
-        // A second reference, since the work item may complete the IRP and the device may go before `defer`
+        // A second reference, since the work item may complete the IRP and free the device before `defer`
         // returns.
         let object = DeviceObject::clone(&extension.object);
         // SAFETY: an IRP's list entry is not NULL.
@@ -473,7 +473,7 @@ pub(crate) unsafe fn finish<R: Record>(irp: *mut nt::IRP, status: NtStatus, info
     // SAFETY: guaranteed by the caller.
     unsafe { complete_request(irp, status, information) };
     // SAFETY: the IRP's hold, which only this call releases, has kept the device until now. The IRP's address is
-    // only the tag of the hold; the IRP itself is gone.
+    // only the tag of the hold; the IRP itself may be freed.
     unsafe { Extension::release(device, irp) };
 }
 

@@ -24,7 +24,7 @@ enum Buffering {
     None,
 }
 
-/// The parameters of a request that is no device control, by its major function.
+/// The parameters of a request that is not a device control, by its major function.
 #[derive(Default)]
 pub(super) struct Parameters {
     pub(super) input_length: u32,
@@ -83,7 +83,7 @@ impl<'a> IrpData<'a> {
         self.io_control().map_or(0, |asked| asked.code)
     }
 
-    /// Returns the parameters of a request that is no device control.
+    /// Returns the parameters of a request that is not a device control.
     pub(super) fn others(self) -> Parameters {
         match self.raw_major() {
             major @ (nt::IRP_MJ_READ | nt::IRP_MJ_WRITE) => {
@@ -189,7 +189,7 @@ impl<'a> IrpData<'a> {
         Ok(())
     }
 
-    /// Returns as many bytes of the output in the system buffer as were written; not more than it holds.
+    /// Returns the bytes of the output in the system buffer that were written, at most those that it holds.
     pub(super) fn written(self, length: usize) -> Result<&'a [u8], Error> {
         let (Buffering::System, room) = self.output() else {
             return Err(Error::INVALID_DEVICE_REQUEST);
@@ -285,7 +285,7 @@ impl<'a> IrpData<'a> {
     /// Returns the buffer of a request with direct I/O.
     ///
     /// # Safety
-    /// The caller has the IRP to itself as long as the buffer is used.
+    /// The caller has exclusive access to the IRP as long as the buffer is used.
     #[inline(never)]
     pub(super) unsafe fn user_buffer(self) -> Result<UserBuffer<'a>, Error> {
         let asked = self.others();
@@ -317,7 +317,7 @@ impl<'a> IrpData<'a> {
     /// Writes bytes into the output, at an offset. This fails only if a user buffer cannot be mapped.
     ///
     /// # Safety
-    /// The output has that many bytes from the offset on. The caller has the IRP to itself, and its input is not borrowed.
+    /// The output has that many bytes from the offset on. The caller has exclusive access to the IRP, and its input is not borrowed.
     pub(crate) unsafe fn write_at(self, offset: usize, bytes: &[u8]) -> Result<(), Error> {
         if bytes.is_empty() {
             return Ok(());

@@ -133,7 +133,7 @@ impl<R: Record> IrpView<R> {
 
     /// Returns the bytes that the caller passed: the data of a write with buffered I/O, or the input of a device control.
     ///
-    /// The buffer is the system's copy, so the caller cannot change it any more.
+    /// The buffer is the system's copy, so the caller can no longer change it.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -147,7 +147,7 @@ impl<R: Record> IrpView<R> {
 
     /// Returns a copy of the request's input.
     ///
-    /// The system buffer is a copy, so the sender of the request cannot change it any more. The reply uses the same
+    /// The system buffer is a copy, so the sender of the request can no longer change it. The reply uses the same
     /// buffer, so it overwrites the input. A kernel stack is small, so a type of more than 1,024 bytes does not
     /// compile; use [`IrpView::input_ref`], which does not copy the input.
     ///

@@ -5,8 +5,8 @@
 //! nodes is about 40. A user cannot choose keys that make it deeper, since the priorities do not depend on the keys
 //! and are not known.
 //!
-//! An index keeps the node of an IRP that was removed for a later one. So it allocates as many nodes as it has had IRPs
-//! at a time, and a request on a queue needs no allocation of its own.
+//! An index keeps the node of a removed IRP and uses it for a later IRP. So it allocates only as many nodes as it has contained
+//! IRPs at one time, and not one for each request.
 
 use alloc::boxed::Box;
 use core::{
@@ -164,14 +164,14 @@ impl KeyIndex {
         Some(result)
     }
 
-    /// Removes the node of an IRP, which is a spare one then, and returns argument 4.
+    /// Removes the node of an IRP, which becomes a spare one, and returns argument 4.
     ///
     /// # Safety
-    /// [`KeyIndex::insert`] of this index returned the node, and it was not removed since.
+    /// [`KeyIndex::insert`] of this index returned the node, and it has not been removed yet.
     pub(crate) unsafe fn remove(&mut self, node: NonNull<KeyNode>) -> *mut c_void {
         // SAFETY: guaranteed by the caller.
         unsafe { self.unlink(node.as_ptr()) };
-        // SAFETY: the node is in the index, but not below the root any more.
+        // SAFETY: the node is in the index, but no longer below the root.
         unsafe { self.keep(node.as_ptr()) };
         // SAFETY: a spare node is valid.
         unsafe { node.as_ref() }.argument4

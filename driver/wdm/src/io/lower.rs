@@ -10,10 +10,10 @@ use crate::{
     },
 };
 
-/// An I/O control code with which a driver calls the device below its own.
+/// An I/O control code that a driver sends to the device below its own.
 ///
-/// Drivers trust each other: many a code of a device stack passes addresses, of buffers or even of routines, and the receiver does not
-/// check those of a sender in kernel mode. So the code states once, where it is declared, that it is none of these.
+/// Drivers trust each other: many codes pass addresses of buffers or even of routines, and the receiver does not check the addresses of a
+/// sender in kernel mode. So each code is declared once, by an unsafe function whose contract is that the code passes no addresses.
 ///
 /// WDK: [Defining I/O Control
 /// Codes](https://learn.microsoft.com/windows-hardware/drivers/kernel/defining-i-o-control-codes).
@@ -39,7 +39,7 @@ impl ControlCode {
 
 /// The device below a driver's own, to which it sends requests (`IoAllocateIrp`, `IoBuildDeviceIoControlRequest`).
 ///
-/// A request is sent at once, and the thread waits until it is completed. It holds the remove lock of the driver's own device,
+/// A request is sent immediately, and the thread waits until it is completed. It holds the remove lock of the driver's own device,
 /// so the device below stays. The lower driver gets copies of the buffers, in the nonpaged pool: in the system buffer, by an MDL, or by
 /// their addresses, as its device or the I/O control code demands.
 ///

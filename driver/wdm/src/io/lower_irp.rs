@@ -59,17 +59,17 @@ pub trait LowerIrpRoutine: Send + Sync + Sized + 'static {
 /// A request of the driver's own, with its buffer, that is not sent (`IoAllocateIrp`).
 ///
 /// Use it for requests that can take long, such as the reads of a client driver that always waits for data; [`Lower`](crate::Lower) waits for
-/// its requests. Sending gives the request away. When the lower drivers have completed it, the [routine](LowerIrpRoutine::run) gets it back
+/// its requests. Sending takes the request by value. When the lower drivers have completed it, the [routine](LowerIrpRoutine::run) gets it back
 /// with its buffer, and can send it again. It dereferences to the value that the driver keeps with it.
 ///
 /// A request can be sent at `DISPATCH_LEVEL`. A work item passes it on, so that the lower drivers get it at `PASSIVE_LEVEL`, as most of them
 /// require, and so that a request that is sent again each time it comes back does not nest calls.
 ///
-/// The device keeps its requests, which are made while it is added. When it is removed, its requests are cancelled and cannot be sent any more,
+/// The device keeps its requests, which are made while it is added. When it is removed, its requests are cancelled and can no longer be sent,
 /// and the removal waits until they have come back. A device whose lower drivers lose power cancels its requests itself, with
 /// [`LowerIrpHandle::cancel`].
 ///
-/// The requests have no file, as those of [`Lower`](crate::Lower).
+/// The requests have no file, like those of [`Lower`](crate::Lower).
 ///
 /// WDK: [Creating IRPs for Lower-Level Drivers](https://learn.microsoft.com/windows-hardware/drivers/kernel/creating-irps-for-lower-level-drivers),
 /// [IoAllocateIrp](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioallocateirp).
@@ -116,7 +116,7 @@ pub trait LowerIrpRoutine: Send + Sync + Sized + 'static {
 /// A driver reuses or frees the IRP or its buffer while the lower drivers use them; calls `IoCancelIrp` for an IRP that its completion routine
 /// frees at the same time; completes its own IRP with `IoCompleteRequest`; or its completion routine does not return
 /// `STATUS_MORE_PROCESSING_REQUIRED`, so that the I/O manager continues with an IRP that is freed. It sends the IRP again in the completion
-/// routine, and a lower driver that completes it at once calls that routine again, until the stack overflows. It is unloaded while an IRP is
+/// routine, and a lower driver that completes it immediately calls that routine again, until the stack overflows. It is unloaded while an IRP is
 /// outstanding.
 #[doc(alias = "IoAllocateIrp")]
 #[doc(alias = "IoReuseIrp")]
@@ -165,7 +165,7 @@ pub(crate) struct Block<C> {
     context: C,
 }
 
-/// The bit of `Block::uses` with which the request is not sent any more.
+/// The bit of `Block::uses` with which the request is no longer sent.
 const REFUSED: usize = 1;
 /// A use.
 const USE: usize = 2;
@@ -252,7 +252,7 @@ impl<C: LowerIrpRoutine> LowerIrp<C> {
         self.end().result
     }
 
-    /// Returns `IoStatus.Information`: the number of bytes that were transferred, at most as many as were asked for.
+    /// Returns `IoStatus.Information`: the number of bytes that were transferred, at most the requested number.
     ///
     /// # IRQL
     /// Any.

@@ -89,7 +89,7 @@ pub(super) struct OwnIrp {
 }
 
 impl OwnIrp {
-    /// Makes an IRP. `data` is the buffer of what is transferred, and `input` that of a device control which has its input in `data` if its
+    /// Makes an IRP. `data` is the buffer of the transfer, and `input` the buffer of a device control's input, which is in `data` if the
     /// method is `METHOD_BUFFERED`.
     ///
     /// # Safety
@@ -181,7 +181,7 @@ impl OwnIrp {
         self.irp
     }
 
-    /// Returns the end of the request: its status, the number of bytes that were transferred, and how many of them are output.
+    /// Returns the result of the request: its status, the number of bytes that were transferred, and how many of them are output.
     ///
     /// # Safety
     /// The lower drivers have completed the IRP.
@@ -202,12 +202,12 @@ impl OwnIrp {
 
 impl Drop for OwnIrp {
     fn drop(&mut self) {
-        // SAFETY: the caller owns the IRP, which no other code uses any more. The IRQL is at most DISPATCH_LEVEL.
+        // SAFETY: the caller owns the IRP, which other code no longer uses. The IRQL is at most DISPATCH_LEVEL.
         unsafe { nt::IoFreeIrp(self.irp) };
     }
 }
 
-/// How a request has ended.
+/// The result of a request.
 #[derive(Clone, Copy)]
 pub(super) struct End {
     pub(super) result: Result<(), Error>,
@@ -217,7 +217,7 @@ pub(super) struct End {
     pub(super) output: usize,
 }
 
-/// Sends a request and waits for its end. All of its buffers are copies in the nonpaged pool, which stay until then.
+/// Sends a request and waits until it is completed. All of its buffers are copies in the nonpaged pool, which stay until then.
 ///
 /// # Safety
 /// `lower` is a device object that stays valid during the call.
@@ -231,7 +231,7 @@ pub(super) unsafe fn exchange(
 ) -> Result<usize, Error> {
     // SAFETY: guaranteed by the caller.
     let method = operation.method(unsafe { (*lower).Flags });
-    // What comes back is in `data`.
+    // The output is in `data`.
     let data = if operation.has_both(method) {
         Buffer::new(output, 0)?
     } else {
@@ -282,7 +282,7 @@ unsafe fn send_and_wait(
         // SAFETY: the caller frees the IRP, so it is valid, whether or not it is completed by now. No lock is held.
         unsafe { nt::IoCancelIrp(irp) };
     }
-    // SAFETY: as above. The event stays set, so this returns at once if the wait before has ended.
+    // SAFETY: as above. The event stays set, so this returns immediately if the first wait has ended.
     unsafe { wait::for_object(context, irql) };
     in_time
 }

@@ -61,7 +61,7 @@ pub(crate) unsafe extern "C" fn add_device<D: Device>(
     added.map_or_else(Error::to_raw, |()| nt::STATUS_SUCCESS)
 }
 
-/// Does the steps of AddDevice; if one fails, undoes the earlier ones. `make` makes the device's state in the pool, and
+/// Performs the steps of AddDevice; if one fails, undoes the earlier ones. `make` makes the device's state in the pool, and
 /// `attach` attaches the device object and allows requests.
 ///
 /// # Safety
@@ -277,7 +277,7 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
             // SAFETY: this routine owns the IRP.
             unsafe { complete(irp, nt::STATUS_UNSUCCESSFUL) }
         }
-        // SAFETY: this routine owns the IRP. Its status is left as it came.
+        // SAFETY: this routine owns the IRP. Its status is not changed.
         _ => unsafe { pass_down(extension.lower(), irp) },
     };
     // SAFETY: the hold was acquired above.
@@ -364,7 +364,7 @@ pub(crate) unsafe fn remove<D, F: Send + Sync + 'static>(
     }
     // SAFETY: the wait has ended: the remove lock has no holds and rejects new ones.
     unsafe { extension.tear_down::<D, F>(irql) };
-    // SAFETY: the device object is attached to `lower`, and passes no requests on any more.
+    // SAFETY: the device object is attached to `lower`, and no longer passes requests on.
     unsafe { nt::IoDetachDevice(lower) };
     // SAFETY: the device object is detached. It is freed with the last reference to it, and its remove lock rejects
     // requests until then.

@@ -139,10 +139,10 @@ pub(crate) unsafe extern "C" fn power<D: Device>(
     let irql = &mut unsafe { CallerLevel::assume() };
     // SAFETY: this routine owns the IRP.
     let minor = unsafe { nt::irp::minor_function(irp) };
-    // SAFETY: this routine owns the IRP. What another minor function has in this place is not used.
+    // SAFETY: this routine owns the IRP. For other minor functions the value is not used.
     let state = PowerState::new(unsafe { nt::irp::power(irp) });
     let status = match (minor, state) {
-        // A driver whose device is gone goes on to pass power requests down. SAFETY: this routine owns the IRP.
+        // A driver still passes power requests down after its device was removed by surprise. SAFETY: this routine owns the IRP.
         _ if extension.is_gone() => unsafe { pass_down(lower, irp) },
         (nt::IRP_MN_QUERY_POWER, Some(state)) => {
             let answer = device.query_power(state, irql);

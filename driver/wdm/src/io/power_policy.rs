@@ -1,9 +1,9 @@
 //! The power policy of a device: whether it is in D0 or in D3.
 //!
-//! All of the state is in one word, and each change is one interlocked exchange. Whoever changes it calls [`step`], which sends a
-//! request if the device is not in the state that the word demands, and no request is under way. The routine that is called at the
-//! end of a request has a work item call `step` again, so a change during a request is not lost, and requests that are completed at once
-//! do not nest.
+//! All of the state is in one word, and each change is one interlocked exchange. The thread that changes it calls [`step`], which sends a
+//! request if the device is not in the state that the word demands, and no request is in progress. The routine that is called at the
+//! end of a request makes a work item call `step` again, so a change during a request is not lost, and requests that are completed
+//! immediately do not nest.
 //!
 //! A failure is recorded first, and then `power_up_failed` is called. So for each reference either the method is called after the reference was
 //! made, or another request is sent.
@@ -26,7 +26,7 @@ use crate::{
     ke::irql::NoSpinLockHeld,
 };
 
-/// The power policy of a device: the device is in D0 while the system works and a [`PowerReference`] exists, and else in D3
+/// The power policy of a device: the device is in D0 while the system works and a [`PowerReference`] exists, and otherwise in D3
 /// (`PoRequestPowerIrp`).
 ///
 /// A driver that makes one in [`Device::add`](crate::Device::add) owns the power policy of the device stack, as a function driver
@@ -34,7 +34,7 @@ use crate::{
 /// it back. Only one driver of a stack may own the policy.
 ///
 /// When the system goes to sleep, D3 is requested even if the device is in it, and the request for the system's state is completed after that
-/// one, with its status. When the system works again, the request is completed at once, as Microsoft recommends, and the device enters D0 if
+/// one, with its status. When the system works again, the request is completed immediately, as Microsoft recommends, and the device enters D0 if
 /// there is a reference. A stopped device stays in the state that it is in. A device that is in D3 when it is stopped enters D0 when it is started again, and D3 after that if there is no reference.
 /// This crate does not ask the drivers beforehand (`IRP_MN_QUERY_POWER` for D3), uses neither D1 nor D2, and requests no wake
 /// signal (`IRP_MN_WAIT_WAKE`).
@@ -71,7 +71,7 @@ use crate::{
 /// # What goes wrong in C
 ///
 /// A driver decides that its device is idle, and a request arrives before it has sent the request for D3: the device is off, and
-/// the request waits forever. It sends a second request while the first one is under way, powers the device up while the system is
+/// the request waits forever. It sends a second request while the first one is in progress, powers the device up while the system is
 /// asleep, completes the request for the system's state before the device has entered D3, or waits for a power request in a thread
 /// that the power manager needs.
 #[doc(alias = "PoRequestPowerIrp")]
@@ -91,11 +91,11 @@ impl PowerPolicy {
         Self(DeviceObject::clone(device))
     }
 
-    /// Returns a reference that keeps the device in D0, and has it enter D0 if it is in D3.
+    /// Returns a reference that keeps the device in D0, and makes the device enter D0 if it is in D3.
     ///
     /// The call does not wait. [`Device::set_power`](crate::Device::set_power) is called when the device is in D0, or
     /// [`Device::power_up_failed`](crate::Device::power_up_failed) if it cannot enter it. Either can be called before this returns. So a driver
-    /// that queues a request with the reference looks afterwards whether the device is in D0, and calls [`retry`](PowerPolicy::retry).
+    /// that queues a request with the reference then checks whether the device is in D0, and calls [`retry`](PowerPolicy::retry).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held: the device can be called during the call.
@@ -113,7 +113,7 @@ impl PowerPolicy {
         Ok(reference)
     }
 
-    /// Has the device enter D0 once more if it was told that it cannot, and there is a reference.
+    /// Makes the device enter D0 again if it was told that it cannot, and there is a reference.
     ///
     /// Call it after a request was queued with a reference: a call of [`Device::power_up_failed`](crate::Device::power_up_failed) that came
     /// before has not found the request.
@@ -186,7 +186,7 @@ static OWNER: Owner = Owner {
 const STARTED: usize = 1;
 /// The device is in D0, or entered it last.
 const ON: usize = 1 << 1;
-/// A request for a state of the device is under way.
+/// A request for a state of the device is in progress.
 const SENT: usize = 1 << 2;
 /// The system sleeps, or is about to.
 const ASLEEP: usize = 1 << 3;
@@ -200,16 +200,16 @@ const FAILED: usize = 1 << 6;
 const DUE: usize = 1 << 7;
 /// The request for D0 has failed, and the device was not told yet.
 const UNTOLD: usize = 1 << 8;
-/// The device has power again since it was restarted, and was told last that it loses it. So it is to be told that it is in D0.
+/// The device has power since it was restarted, but was last told that it loses power. So it must be told that it is in D0.
 const RESTARTED: usize = 1 << 9;
 /// `power_up_failed` is about to be called. No request for D0 is sent until it has returned, since `set_power` could be called before it.
 const TELLING: usize = 1 << 10;
-/// The device is stopped, to be started again with other resources. Until then only the system's going to sleep has a request sent.
+/// The device is stopped, to be started again with other resources. Until then a request is sent only if the system goes to sleep.
 const STOPPED: usize = 1 << 11;
 /// One reference.
 const REFERENCE: usize = 1 << 32;
 
-/// What is to be done in a state.
+/// The action that a state requires.
 enum Next {
     Nothing,
     Request(DevicePowerState),
@@ -251,7 +251,7 @@ impl Next {
     }
 }
 
-/// The power policy, as the device object's block has it.
+/// The power policy in the block of the device object.
 ///
 /// # Invariants
 ///
@@ -279,7 +279,7 @@ impl Power {
         }
     }
 
-    /// Returns the routines of the owner, if this driver is the one.
+    /// Returns the routines of the owner, if this driver is the owner.
     fn owner(&self) -> Option<&'static Owner> {
         // SAFETY: the pointer is NULL, or that of a static.
         unsafe { self.owner.load(Ordering::Relaxed).as_ref() }
@@ -296,7 +296,7 @@ impl Power {
         self.owner().is_some()
     }
 
-    /// Records that the device was started and is in D0, unless nobody needs it.
+    /// Records that the device was started and is in D0; if there is no reference, D3 is requested.
     pub(crate) fn started(object: &DeviceObject) {
         if let Some(owner) = object.power().owner() {
             (owner.started)(object);
@@ -340,7 +340,7 @@ impl Power {
         }
     }
 
-    /// Records that a request has failed, and has the device told if it was one for D0.
+    /// Records that a request has failed; if it was a request for D0, the device is told.
     fn fail(&self, object: &DeviceObject, state: DevicePowerState, error: Error) {
         let untold = match state {
             DevicePowerState::D0 => UNTOLD,
@@ -350,7 +350,7 @@ impl Power {
             .store(error.to_raw().cast_unsigned(), Ordering::Relaxed);
         self.change_and_defer(object, |state| {
             let state = state & !(SENT | RESTARTED | FAILED);
-            // The state that was requested may not be wanted any more.
+            // The requested state may no longer be required.
             let failed = match Next::of(state) {
                 Next::Request(_) => FAILED,
                 _ => 0,
@@ -448,7 +448,7 @@ unsafe extern "C" fn lower_drivers_sleep(
     nt::STATUS_MORE_PROCESSING_REQUIRED
 }
 
-/// Does what the state demands. The caller holds no spin lock, at most at `DISPATCH_LEVEL`.
+/// Performs the action that the state requires. The caller holds no spin lock, at most at `DISPATCH_LEVEL`.
 ///
 /// # Errors
 /// The request for a state of the device could not be sent.
@@ -536,7 +536,7 @@ unsafe extern "C" fn requested(
             power.change_and_defer(&object, |state| state & !(SENT | ON));
         }
     }
-    // A work item can have to wait for a thread, and its pages for a disk that is off already, so the system does not wait for it.
+    // A work item may have to wait for a thread, or for a page on a disk that is already off, so the system does not wait for the work item.
     if power.state.load(Ordering::Relaxed) & OWES != 0 {
         let _ = step(&object);
     }

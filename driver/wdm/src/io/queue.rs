@@ -47,7 +47,7 @@ unsafe impl LockAfter<Unlocked> for IrpQueueLock {}
 /// A first-in, first-out queue of cancelable IRPs, which it owns (`IO_CSQ`).
 ///
 /// [`IrpQueue::insert`] pends a dispatch routine's IRP and makes it cancelable. [`IrpQueue::remove_first`],
-/// [`IrpQueue::remove_by_key`] and [`IrpQueue::remove_matching`] return an IRP that is not cancelable any more. If
+/// [`IrpQueue::remove_by_key`] and [`IrpQueue::remove_matching`] return an IRP that is no longer cancelable. If
 /// a queued IRP is cancelled, its handle is closed or its device is removed, the queue completes the IRP, after a
 /// call of [`QueueCallbacks::before_completion`].
 ///
@@ -367,8 +367,8 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     /// time does not grow with the queue. An IRP that another thread inserts at the head during the call may not be
     /// examined, and one that it removes and puts back may be examined twice. To find an IRP by key, [`IrpQueue::remove_by_key`] is faster.
     ///
-    /// It cannot be called under a lock of the driver's own, which would be held for the whole walk: the length of the queue is up
-    /// to the senders. There use [`IrpQueue::remove_first`] or [`IrpQueue::remove_by_key`].
+    /// It cannot be called under a lock of the driver's own, which would be held for the whole walk: the senders determine the
+    /// length of the queue. In that case use [`IrpQueue::remove_first`] or [`IrpQueue::remove_by_key`].
     ///
     /// WDK: [IoCsqRemoveNextIrp](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocsqremovenextirp).
     ///
@@ -420,7 +420,7 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         Self::owned(irp)
     }
 
-    /// Makes the owner of the IRP that a call of `take` has found. NULL: it has found none.
+    /// Makes the owner of the IRP that a call of `take` has found; `None` if the pointer is NULL.
     fn owned(found: *mut nt::IRP) -> Option<PendedIrp<C::Record>> {
         let found = NonNull::new(found)?;
         // SAFETY: `take` won the exchange of the Cancel routine and unlinked the IRP, so this thread owns it.

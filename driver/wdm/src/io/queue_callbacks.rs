@@ -27,7 +27,7 @@ pub trait QueueCallbacks: Send + Sync + 'static {
     ///
     /// The queue holds no lock during the call, so the callback may acquire any lock. The queue completes the IRP;
     /// the callback cannot. Nor can the callback complete another IRP or purge a queue, since that could call the callback again, once for each
-    /// IRP that waits. A callback that has to queues a [`Dpc`](crate::Dpc) or a [`WorkItem`](crate::WorkItem). The default does nothing.
+    /// IRP that waits. A callback that has to do so queues a [`Dpc`](crate::Dpc) or a [`WorkItem`](crate::WorkItem). The default does nothing.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.

@@ -48,7 +48,7 @@ impl RemoveLock {
     /// Releases an IRP's hold (`IoReleaseRemoveLock`).
     ///
     /// # Safety
-    /// [`RemoveLock::acquire`] returned `true` for this IRP, whose hold was not released since. When this returns,
+    /// [`RemoveLock::acquire`] returned `true` for this IRP, whose hold has not been released yet. When this returns,
     /// the device and the lock may have been freed.
     pub(crate) unsafe fn release(this: *const Self, irp: *mut nt::IRP) {
         // SAFETY: the caller has a hold, so the lock exists until this release.

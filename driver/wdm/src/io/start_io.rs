@@ -222,7 +222,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     /// The dispatch routine returns `STATUS_PENDING` in every case. The queue completes the IRP immediately with
     /// `STATUS_CANCELLED` if it is already cancelled or its handle is already closed, with the status of
     /// [`refuse`](StartIoQueue::refuse) or [`purge`](StartIoQueue::purge) if the queue rejects IRPs, and with
-    /// `STATUS_INVALID_DEVICE_REQUEST` if the IRP was sent to another device, or is no read, write, flush or device control whose data
+    /// `STATUS_INVALID_DEVICE_REQUEST` if the IRP was sent to another device, or is not a read, write, flush or device control whose data
     /// is buffered or direct: the queue uses a field of the IRP that only these do not need. A queue in the order of keys completes an
     /// IRP with `STATUS_INSUFFICIENT_RESOURCES` if 1,024 others wait.
     ///
@@ -393,7 +393,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     /// Removes the next IRP, or makes the queue not busy.
     ///
     /// # Safety
-    /// The caller holds the cancel spin lock. The queue is busy, and if it has no entry, no IRP is being served any more.
+    /// The caller holds the cancel spin lock. The queue is busy, and if it has no entry, no IRP is being served.
     unsafe fn take(&self, key: u32) -> Step {
         let entry = match self.order {
             // SAFETY: the lock is held, so the IRQL is DISPATCH_LEVEL, and the queue is busy.
@@ -528,7 +528,7 @@ unsafe fn clear_cancel_routine(irp: *mut nt::IRP) -> Step {
     if unsafe { IoSetCancelRoutine(irp, None) }.is_none() {
         return Step::Lost;
     }
-    // IoCancelIrp cannot call the routine any more. An IRP that was cancelled before it had a routine is not
+    // IoCancelIrp can no longer call the routine. An IRP that was cancelled before it had a routine is not
     // served.
     // SAFETY: this thread won the exchange, so it owns the IRP.
     if unsafe { irp::is_cancel_requested(irp) } {
@@ -570,7 +570,7 @@ impl<C: QueueCallbacks> DeviceQueues for StartIoQueue<C> {
 
 /// The Cancel routine of every queued IRP.
 ///
-/// It is called with the lock that protects the queue held. If the IRP is not on the queue any more, another thread
+/// It is called with the lock that protects the queue held. If the IRP is no longer on the queue, another thread
 /// removed it, lost the exchange of the Cancel routine, and left the IRP to this routine.
 ///
 /// # Safety

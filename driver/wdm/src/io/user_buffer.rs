@@ -49,7 +49,7 @@ impl UserBuffer<'_> {
     /// Maps the buffer of an IRP, unless it is mapped already; `is_input` says that the driver will not write to it.
     ///
     /// # Safety
-    /// The caller has the IRP to itself as long as the buffer is used. The IRP is one with direct I/O and a buffer of
+    /// The caller has exclusive access to the IRP as long as the buffer is used. The IRP is one with direct I/O and a buffer of
     /// `length` bytes. The IRQL is at most `DISPATCH_LEVEL`.
     pub(super) unsafe fn map(
         irp: *mut nt::IRP,
@@ -69,7 +69,7 @@ impl UserBuffer<'_> {
             // SAFETY: the MDL of an IRP is valid until the IRP is completed.
             let described = unsafe { (*mdl).ByteCount } as usize;
             length = length.min(described);
-            // SAFETY: the I/O manager has locked the pages, and the caller has the IRP to itself.
+            // SAFETY: the I/O manager has locked the pages, and the caller has exclusive access to the IRP.
             let start = unsafe { nt::MmGetSystemAddressForMdlSafe(mdl, priority) };
             NonNull::new(start.cast()).ok_or(Error::INSUFFICIENT_RESOURCES)?
         };
@@ -164,7 +164,7 @@ impl UserBuffer<'_> {
 /// Copies bytes between memory that user mode accesses at the same time and memory of the driver: into the driver's, or
 /// out of it. Each byte is accessed once.
 ///
-/// Every access to the shared memory is atomic, so a race gives some mixture of bytes and nothing worse.
+/// Every access to the shared memory is atomic, so a race can only result in a mixture of old and new bytes.
 ///
 /// # Safety
 /// `shared` is valid for these accesses, and `own` for writes or reads of `length` bytes; no other code writes `own`.

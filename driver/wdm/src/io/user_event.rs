@@ -34,7 +34,7 @@ use crate::{
 /// # What goes wrong in C
 ///
 /// A driver looks up the handle in a DPC or a worker thread, where it is the handle of another process; passes `KernelMode`, with which
-/// a program can have the driver change an object that the program may not access; or passes no object type, and then sets an
+/// a program can make the driver change an object that the program may not access; or passes no object type, and then sets an
 /// event that is a file. Here the access mode is the requestor's and the type is checked, and only the dispatch routine has the
 /// [`Irp`].
 #[doc(alias = "ObReferenceObjectByHandle")]
@@ -50,7 +50,7 @@ unsafe impl Send for UserEvent {}
 unsafe impl Sync for UserEvent {}
 
 impl<R: Record> Irp<'_, R> {
-    /// References the event that a handle of the requestor's stands for (`ObReferenceObjectByHandle`).
+    /// References the event of a requestor's handle (`ObReferenceObjectByHandle`).
     ///
     /// The handle is looked up in the process of the thread that calls the dispatch routine. That is the requestor's if no other
     /// driver is above this one in the device stack.

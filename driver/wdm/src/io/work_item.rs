@@ -66,7 +66,7 @@ pub trait WorkItemRoutine: Send + Sync + Sized + 'static {
 /// # What goes wrong in C
 ///
 /// A driver queues a work item that is queued already, or frees it before its routine was called, which corrupts the list of
-/// work items; or the device is deleted and the driver unloaded before, since `ExQueueWorkItem` references neither.
+/// work items; or the device is deleted and the driver unloaded before its routine returns, since `ExQueueWorkItem` references neither.
 #[doc(alias = "IO_WORKITEM")]
 #[doc(alias = "IoAllocateWorkItem")]
 #[doc(alias = "IoFreeWorkItem")]
@@ -74,7 +74,7 @@ pub trait WorkItemRoutine: Send + Sync + Sized + 'static {
 #[pin_data]
 #[repr(C)]
 pub struct WorkItem<C: WorkItemRoutine> {
-    // First, so that a pointer to it is one to the work item. The thread that sets `is_queued` owns it and `owner`, until the
+    // The first field, so that a pointer to it is a pointer to the work item. The thread that sets `is_queued` owns it and `owner`, until the
     // routine of the link clears `is_queued`.
     link: UnsafeCell<Deferred>,
     owner: AtomicPtr<()>,
@@ -125,7 +125,7 @@ impl<C: WorkItemRoutine> WorkItem<C> {
     /// Queues the work item unless it is queued, and returns whether it did (`IoQueueWorkItem`).
     ///
     /// It may be queued again as soon as its routine has been called. Two calls of the routine do not overlap. After its device was removed, it
-    /// is not queued any more: a routine that queues its own work item again ends then.
+    /// is no longer queued: a routine that queues its own work item again ends then.
     ///
     /// WDK: [IoQueueWorkItem](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioqueueworkitem).
     ///

@@ -49,7 +49,7 @@ pub enum Insert<'q, 'n, T, O> {
 pub enum Remove<'q, 'n, T, O> {
     /// The next request, which the caller starts.
     Next(Pin<&'n DeviceQueueNode<T>>, Busy<'q, 'n, T, O>),
-    /// The queue was empty, and is not busy any more.
+    /// The queue was empty, and is no longer busy.
     NotBusy,
 }
 

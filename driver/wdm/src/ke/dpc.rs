@@ -93,7 +93,7 @@ pub struct Dpc<C: DpcRoutine> {
     _routine: PhantomData<fn(C) -> C>,
 }
 
-/// What the kernel and the routine access. It has a block of its own, which only the drop of the [`Dpc`] frees: the memory of a pinned
+/// What the kernel and the routine access. It is in a separate block, which only the drop of the [`Dpc`] frees: the memory of a pinned
 /// value can be freed without a drop, since `MaybeUninit` is a `Wrapper` of `pinned-init` 0.0.10.
 #[pin_data]
 struct Inner<C> {
@@ -218,7 +218,7 @@ impl<C: DpcRoutine> Drop for Dpc<C> {
         let Inner { guard, raw, .. } = self.inner();
         // SAFETY: the DPC was initialised in its block.
         guard.close::<Self>(|| unsafe { nt::KeRemoveQueueDpc(raw.as_ptr()) != 0 });
-        // SAFETY: `pool::allocate` made the block, which neither the kernel nor the routine uses any more.
+        // SAFETY: `pool::allocate` made the block, which the kernel and the routine no longer use.
         drop(unsafe { Box::from_raw(self.inner.as_ptr()) });
     }
 }
@@ -243,7 +243,7 @@ impl FlushOnDrop {
     }
 
     /// Returns whether the routine may be queued: not while a thread waits for it to end. During a drop only the routine
-    /// itself can still ask.
+    /// itself can still request this.
     pub(crate) fn may_queue(&self) -> bool {
         self.used.store(true, Ordering::Relaxed);
         self.closing.load(Ordering::SeqCst) == 0
@@ -268,7 +268,7 @@ impl FlushOnDrop {
     pub(crate) fn quiet<L: Waitable>(&self, withdraw: impl Fn() -> bool, _irql: &mut L) -> bool {
         self.closing.fetch_add(1, Ordering::SeqCst);
         // Now a call of the routine that starts after the first pass reads `closing`. So after the second pass the routine is
-        // neither queued nor running, unless another thread has read `closing` before and queues it only now.
+        // neither queued nor running, unless another thread read `closing` earlier and queues it now.
         let mut was_queued = false;
         for _ in 0..2 {
             was_queued |= withdraw();
@@ -346,7 +346,7 @@ pub enum Importance {
     Medium = 1,
     /// It is queued first (`HighImportance`).
     High = 2,
-    /// It is queued last, and its processor is interrupted at once even if it is another one (`MediumHighImportance`).
+    /// It is queued last, and its processor is interrupted immediately, even if it is another one (`MediumHighImportance`).
     MediumHigh = 3,
 }
 

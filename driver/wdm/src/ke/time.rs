@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn ticks_of_each_frequency_are_converted() {
-        // Those of Windows 10, of ARM64, of the time stamp counter, and of the ACPI timer.
+        // The frequencies of Windows 10, of ARM64, of the time stamp counter, and of the ACPI timer.
         for frequency in [10_000_000, 24_000_000, 3_000_000_000, 3_579_545] {
             assert_eq!(units(frequency, frequency), 10_000_000);
             assert_eq!(units(frequency * 3_600, frequency), 36_000_000_000);

@@ -73,7 +73,7 @@ pub struct Timer<C: TimerRoutine> {
     _routine: PhantomData<fn(C) -> C>,
 }
 
-/// What the kernel and the routine access, in a block of its own, as that of a [`Dpc`](crate::Dpc).
+/// What the kernel and the routine access, in a separate block, like that of a [`Dpc`](crate::Dpc).
 #[pin_data]
 struct Inner<C> {
     #[pin]
@@ -186,7 +186,7 @@ impl<C: TimerRoutine> Timer<C> {
 
     /// Cancels the timer, and returns whether it was set (`KeCancelTimer`).
     ///
-    /// Its routine may still be queued or running. A timer that is not periodic is not set any more when it has expired, so `false` can
+    /// Its routine may still be queued or running. A timer that is not periodic is no longer set when it has expired, so `false` can
     /// mean that its routine is queued. A periodic timer stays set, so `true` says nothing about its routine: use
     /// [`cancel_and_wait`](Timer::cancel_and_wait) to wait for it.
     ///
@@ -203,8 +203,8 @@ impl<C: TimerRoutine> Timer<C> {
     /// Cancels the timer and waits until its routine is neither queued nor running; returns whether the timer was set or the
     /// routine queued (`KeCancelTimer`, `KeRemoveQueueDpc`, `KeFlushQueuedDpcs`).
     ///
-    /// While it waits, nothing can set the timer: [`set`](Timer::set) does nothing and returns `false`. So a routine that sets
-    /// its timer again ends too.
+    /// While it waits, nothing can set the timer: [`set`](Timer::set) does nothing and returns `false`. So the wait also ends
+    /// for a routine that sets its timer again.
     ///
     /// WDK: [KeFlushQueuedDpcs](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keflushqueueddpcs).
     ///
@@ -258,7 +258,7 @@ impl<C: TimerRoutine> Drop for Timer<C> {
     fn drop(&mut self) {
         let inner = self.inner();
         inner.guard.close::<Self>(|| inner.withdraw());
-        // SAFETY: `pool::allocate` made the block, which neither the kernel nor the routine uses any more.
+        // SAFETY: `pool::allocate` made the block, which the kernel and the routine no longer use.
         drop(unsafe { Box::from_raw(self.inner.as_ptr()) });
     }
 }

@@ -85,7 +85,7 @@ fn run_body(count: u32, irql: &mut PassiveLevel, body: &dyn Body) -> Result<(), 
     };
     let mut result = Ok(());
     for (_, handle) in (0..count).zip(&mut handles) {
-        // SAFETY: the job does not move or go before the wait for the thread below.
+        // SAFETY: the job is neither moved nor freed before the wait for the thread below.
         match unsafe { start(&job) } {
             Ok(started) => *handle = started,
             Err(status) => {

@@ -1,4 +1,4 @@
-//! StartIoCancel: an IRP that is started is not cancelable any more, and has another type than a queued IRP.
+//! StartIoCancel: an IRP that is started is no longer cancelable, and has another type than a queued IRP.
 
 use wdm::{CurrentIrp, NtStatus, QueueCallbacks, irql::DispatchLevel};
 

@@ -68,7 +68,7 @@ unsafe extern "C" fn free(block: *mut c_void, list: *mut LOOKASIDE_LIST_EX) {
 }
 
 impl Kernel {
-    /// Forgets the deleted lookaside lists, the zones and the interlocked lists in memory that is freed.
+    /// Removes the records of the deleted lookaside lists, the zones and the interlocked lists in memory that is freed.
     pub(in crate::ex) fn forget_lists(&self, memory: &Range<usize>) {
         let ex = self.ex();
         locked(&ex.lookaside_lists)
@@ -183,7 +183,7 @@ impl Call {
         // SAFETY: the list was initialised.
         let fields = unsafe { self.view::<LOOKASIDE_LIST_EX, _>(list) };
         loop {
-            // SAFETY: the list was initialised, and no thread uses it any more.
+            // SAFETY: the list was initialised, and threads no longer use it.
             let entry = unsafe { nt::ExpInterlockedPopEntrySList(fields.ListHead.get()) };
             if entry.is_null() {
                 break;
@@ -217,7 +217,7 @@ impl Call {
         }
     }
 
-    /// Stops the system if the driver goes and has not deleted a lookaside list, which the system still adjusts.
+    /// Stops the system if the driver is unloaded and has not deleted a lookaside list, which the system still adjusts.
     pub(crate) fn require_no_lookaside_list(&self) {
         let first = {
             let lists = locked(&self.kernel.ex().lookaside_lists);

@@ -66,7 +66,7 @@ const _: () = assert!(size_of::<Header>() == ALIGNMENT);
 /// The tag of `wdk-alloc`, the global allocator of a Rust driver.
 pub(crate) const RUST_TAG: u32 = u32::from_le_bytes(*b"rust");
 
-/// The maximum length of a block. Windows fails longer ones sooner or later, by the memory that it has.
+/// The maximum length of a block. Windows fails longer ones, depending on the available memory.
 const LARGEST: usize = 0x4000_0000;
 
 /// The number of freed blocks that are kept.
@@ -125,7 +125,7 @@ impl Header {
         };
         if !freed {
             pool.count_out(block.size);
-            // SAFETY: no code has a pointer to the memory any more.
+            // SAFETY: no code has a pointer to the memory.
             unsafe { release(start.expose_provenance(), block) };
         }
     }
@@ -471,7 +471,7 @@ extern "C" fn ExAllocatePool2(flags: u64, size: usize, tag: u32) -> *mut c_void 
     }
     let block = call.allocate_pool(size, tag, flags & POOL_FLAG_PAGED != 0);
     if !block.is_null() && flags & POOL_FLAG_UNINITIALIZED != 0 {
-        // SAFETY: the block is so long, and was just allocated.
+        // SAFETY: the block has this length, and was just allocated.
         unsafe { block.cast::<u8>().write_bytes(UNINITIALISED, size) };
     }
     block
@@ -485,7 +485,7 @@ const KINDS: u64 = 0x40 | 0x80 | POOL_FLAG_PAGED;
 const REQUIRED_FLAGS: u64 = 0xffff_ffff;
 const KNOWN_FLAGS: u64 = 0x7ff;
 
-/// What a block holds that is not zeroed.
+/// The content of a block that is not zeroed.
 const UNINITIALISED: u8 = 0x5a;
 
 impl Call {
@@ -566,6 +566,6 @@ extern "C" fn ExFreePoolWithTag(block: *mut c_void, tag: u32) {
 extern "C" fn ExFreePool(block: *mut c_void) {
     let call = Call::enter_noted("ExFreePool");
     call.switch_if_unguarded(call.routine());
-    // No tag is none to compare.
+    // Without a tag there is nothing to compare.
     call.free_pool(block, 0);
 }

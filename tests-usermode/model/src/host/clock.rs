@@ -37,7 +37,7 @@ pub(crate) struct TimeKeeper {
     timers: Arc<Timers>,
     /// Whether an exploration has a thread that expires timers.
     exploring: AtomicBool,
-    /// Whether no wait can end by a timer any more, since the limit of expired timers was reached.
+    /// Whether waits can no longer end by a timer, since the limit of expired timers was reached.
     no_timer_ends_a_wait: AtomicBool,
 }
 
@@ -176,7 +176,7 @@ impl TimeKeeper {
         set.find(|timer| range.contains(timer))
     }
 
-    /// Records that no wait can end by a timer any more, since the limit of expired timers was reached.
+    /// Records that waits can no longer end by a timer, since the limit of expired timers was reached.
     pub(crate) fn give_up(&self) {
         self.no_timer_ends_a_wait.store(true, Ordering::Relaxed);
     }

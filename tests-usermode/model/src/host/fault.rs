@@ -241,7 +241,7 @@ mod linux {
                 unsafe { libc::sigaction(signal, &raw const action, null_mut()) };
             }
         });
-        // A thread that ends runs no driver code any more.
+        // A thread that ends no longer runs driver code.
         let _ = STACK_OF_THREAD.try_with(|_| ());
     }
 
@@ -275,7 +275,7 @@ mod linux {
         }
         #[cfg(target_arch = "x86_64")]
         if exception.is_none() && thread::mode() == Mode::Driver {
-            // What is allocated here is the model's.
+            // Allocations in this function belong to the model.
             thread::set_mode(Mode::Kernel);
             // SAFETY: the host passes the context of the thread.
             let served = unsafe { privileged::serve(context, address) };
@@ -287,7 +287,7 @@ mod linux {
                 return;
             }
         }
-        // Another one in here, or no thread of a kernel's.
+        // A second fault in this handler, or a thread that belongs to no kernel.
         if HANDLES.replace(true) {
             return give_up("a fault in the fault handler");
         }
@@ -529,7 +529,7 @@ mod linux {
         let word = |address: i64| super::read_word(usize::try_from(address).unwrap_or_default());
         if word(registers[rip]).is_none() {
             let caller = word(registers[rsp]).filter(|caller| super::read_word(*caller).is_some());
-            // The end of the stack, if it is not there either.
+            // The end of the stack, if there is no memory at the caller either.
             registers[rip] = caller.map_or(0, |caller| (caller as u64).cast_signed());
             registers[rsp] += 8;
         }

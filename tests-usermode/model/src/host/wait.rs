@@ -438,7 +438,7 @@ impl Thread {
     }
 
     /// Advances a virtual clock until `ready` returns a value, while no other thread can run; returns `None` if it
-    /// returns none and no timer is set any more. A system thread leaves this to the user-mode threads.
+    /// returns none and no timer is left. A system thread leaves this to the user-mode threads.
     fn pass_virtual_time<R>(&self, wait: Wait, mut ready: impl FnMut() -> Option<R>) -> Option<R> {
         let passes = self.kernel.clock.is_virtual() && !matches!(wait, Wait::Actor(_));
         if !passes || self.is_system() {

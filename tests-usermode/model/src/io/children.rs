@@ -1,4 +1,4 @@
-//! The children that a bus driver reports. The PnP manager asks for them, starts those that are new, and removes those that are gone.
+//! The children that a bus driver reports. The PnP manager asks for them, starts those that are new, and removes those that are no longer reported.
 //!
 //! No driver is loaded for a child: its device stack is the physical device object alone, as that of a
 //! [raw](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_device_capabilities) device.
@@ -56,7 +56,7 @@ pub(crate) struct Child {
     parent: usize,
     inner: Arc<DeviceInner>,
     is_started: bool,
-    /// Whether the bus driver has not reported it any more, so that it deletes the device object in `IRP_MN_REMOVE_DEVICE`.
+    /// Whether the bus driver no longer reports it, and so must delete the device object in `IRP_MN_REMOVE_DEVICE`.
     is_missing: bool,
 }
 
@@ -220,7 +220,7 @@ impl Call {
                 return;
             }
             length = if unit == 0 { 0 } else { length + 1 };
-            // Space, comma and what is not printable in ASCII.
+            // Space, comma and characters that are not printable in ASCII.
             let is_valid = unit == 0 || (0x21..=0x7e).contains(&unit) && unit != u16::from(b',');
             if length >= MOST_UNITS || !is_valid {
                 self.fatal_error(3, pdo, format!(
@@ -230,7 +230,7 @@ impl Call {
         }
     }
 
-    /// Removes a child: by surprise, if the bus driver has not reported it any more.
+    /// Removes a child: by surprise, if the bus driver no longer reports it.
     fn remove_child(&self, pdo: usize, by_surprise: bool) {
         let found = locked(&self.kernel.io().children)
             .get(&pdo)
@@ -292,7 +292,7 @@ impl Call {
 
 impl Device {
     /// Asks the drivers for the children of the device (`BusRelations`), as the PnP manager does after it has started the device and
-    /// after `IoInvalidateDeviceRelations`: it starts those that are new, removes those that are not reported any more, and returns
+    /// after `IoInvalidateDeviceRelations`: it starts those that are new, removes those that are no longer reported, and returns
     /// those that exist.
     pub fn enumerate(&self) -> Vec<Self> {
         let _attached = Attached::to(self.kernel());

@@ -105,7 +105,7 @@ impl SystemBuffer {
 
     fn bytes(&self, range: Range<usize>) -> &[u8] {
         let start = self.start().wrapping_add(range.start);
-        // SAFETY: the range is in the memory, and the IRP is completed, so no code writes the buffer any more.
+        // SAFETY: the range is in the memory, and the IRP is completed, so the buffer is no longer written.
         unsafe { std::slice::from_raw_parts(start, range.len()) }
     }
 
@@ -113,7 +113,7 @@ impl SystemBuffer {
     fn overrun(&self) -> Option<usize> {
         let (length, _) = self.memory.beyond(self.length);
         let guard = self.bytes(self.length..self.length + length);
-        // The comparison of the whole is far faster than a search.
+        // Comparing the whole guard is far faster than a search.
         let is_damaged = Some(guard) != [GUARD; GUARD_LENGTH].get(..length);
         is_damaged.then(|| guard.iter().position(|byte| *byte != GUARD))?
     }

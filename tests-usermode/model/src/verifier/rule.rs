@@ -266,7 +266,7 @@ rules! {
     Promise = "a promise of the scenario",
     /// A routine that has set the affinity of a user-mode thread restores it.
     Affinity = "affinity of a thread",
-    /// A bus driver reports physical device objects, each once, and deletes one when it is removed and was not reported any more.
+    /// A bus driver reports physical device objects, each once, and deletes one that is removed after it was no longer reported.
     BusRelations = "children of a bus",
     /// A routine for bug checks is deregistered before its driver is unloaded and its record is freed.
     BugCheckCallback = "routine for bug checks",

@@ -248,7 +248,7 @@ unsafe extern "C" fn came_back<const M: u8>(
     let watch = unsafe { &*watch.cast::<Watch>() };
     let is_cancelled = nt!(KeCancelTimer(watch.timer.get())) != 0;
     if M == CANCELS_FREED || is_cancelled && M != WAITS_FOR_NOBODY {
-        // The watchdog does not run any more.
+        // The watchdog no longer runs.
         InterlockedExchange(&watch.first, 1);
     }
     watch.is_over();

@@ -69,8 +69,8 @@ impl RawZone {
     ///
     /// # Errors
     /// `STATUS_INVALID_PARAMETER` if the block size or the segment's address is not a multiple of 8, or a block is
-    /// longer than the segment; also, which the routine does not check, if the block size is 0 or the segment is
-    /// shorter than the 16-byte header at its start. `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
+    /// longer than the segment; also if the block size is 0 or the segment is shorter than the
+    /// 16-byte header at its start, which the routine does not check. `STATUS_INSUFFICIENT_RESOURCES` if there is no memory.
     #[doc(alias = "ExInitializeZone")]
     pub fn new<L: Waitable>(
         block_size: u32,
@@ -277,7 +277,7 @@ impl Drop for RawBlock {
 /// Puts a block on its zone's free list (`ExInterlockedFreeToZone`).
 ///
 /// # Safety
-/// The block belongs to this zone and is not used any more.
+/// The block belongs to this zone and is no longer used.
 unsafe fn put_back(block: NonNull<u8>, core: &Core) -> Option<EntryId> {
     core.in_use.fetch_sub(1, Ordering::Relaxed);
     let (free, block) = (free_list(core), block.as_ptr().cast());

@@ -144,14 +144,14 @@ impl<C: QueueCallbacks> IrpQueue<C> {
         unsafe { irp::set_driver_context::<2>(irp, core::ptr::from_ref(self).cast_mut().cast()) };
         // SAFETY: the queue owns the IRP. IoCancelIrp sets Irp->Cancel and then takes the routine, with the kernel's exchange, which is
         // a full barrier. This code exchanges the routine and then reads Irp->Cancel, and both are sequentially consistent: the
-        // read does not come before the exchange, on ARM64 neither. So either IoCancelIrp takes the routine, or the read below
+        // read does not come before the exchange, also on ARM64. So either IoCancelIrp takes the routine, or the read below
         // finds the flag, or both.
         unsafe { IoSetCancelRoutine(irp, Some(cancel_routine::<C>)) };
         // SAFETY: the Cancel routine, if it has been called, waits for `state` before it completes.
         let cancelled = unsafe { irp::is_cancel_requested(irp) };
         // SAFETY: as above.
         if cancelled && unsafe { IoSetCancelRoutine(irp, None) }.is_some() {
-            // IoCancelIrp cannot call the routine any more; this thread owns the IRP again.
+            // IoCancelIrp can no longer call the routine; this thread owns the IRP again.
             return Linked::Over(NtStatus::CANCELLED);
         }
         // A Cancel routine that has been called waits for `state`, so it finds the IRP linked.

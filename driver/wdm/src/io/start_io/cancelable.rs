@@ -59,7 +59,7 @@ impl<C: QueueCallbacks> CurrentIrp<C> {
     ///
     /// If the IRP is cancelled, its handle is closed, or the device is removed or the queue
     /// [purged](StartIoQueue::purge), [`QueueCallbacks::current_cancelled`] is called, which stops the device. Then the queue
-    /// completes the IRP as one that waits.
+    /// completes the IRP, like one that waits.
     ///
     /// WDK: [IoSetCancelRoutine](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iosetcancelroutine).
     ///
@@ -118,7 +118,7 @@ impl<C: QueueCallbacks> CurrentIrp<C> {
     /// # What goes wrong in C
     ///
     /// The DPC completes an IRP that its Cancel routine completes too, or reads a field of one that it has completed already; or the
-    /// Cancel routine stops the device after the DPC has started the next IRP, which never ends then.
+    /// Cancel routine stops the device after the DPC has started the next IRP, which then is never completed.
     #[doc(alias = "IoSetCancelRoutine")]
     pub fn make_cancelable<L: NoSpinLockHeld>(
         self,
@@ -156,7 +156,7 @@ impl<C: QueueCallbacks> CurrentIrp<C> {
 }
 
 impl<C: QueueCallbacks> CancelableIrp<C> {
-    /// Takes the IRP back, so that it cannot be cancelled any more and the driver owns it (`IoSetCancelRoutine`).
+    /// Takes the IRP back, so that it can no longer be cancelled and the driver owns it (`IoSetCancelRoutine`).
     ///
     /// WDK: [IoSetCancelRoutine](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iosetcancelroutine).
     ///
@@ -176,7 +176,7 @@ impl<C: QueueCallbacks> CancelableIrp<C> {
             if unsafe { queue.take_cancelable(irp) } {
                 return (true, Step::Nothing);
             }
-            // SAFETY: the lock is held. The queue is busy, and its IRP is not served any more.
+            // SAFETY: the lock is held. The queue is busy, and its IRP is no longer served.
             (false, unsafe { queue.take(key) })
         });
         let result = if is_owned {
@@ -190,7 +190,7 @@ impl<C: QueueCallbacks> CancelableIrp<C> {
             Err(queue.follow(step, key, irql))
         };
         let device = queue.device;
-        // SAFETY: `make_cancelable` acquired the hold. The queue is not used any more, except through an IRP with its own hold.
+        // SAFETY: `make_cancelable` acquired the hold. The queue is no longer used, except through an IRP with its own hold.
         unsafe { Extension::release(device, device.cast()) };
         result
     }
@@ -237,7 +237,7 @@ unsafe fn settle_dropped<C: QueueCallbacks>(link: NonNull<Deferred>, irql: &mut 
         drop(unsafe { PendedIrp::<C::Record>::from_raw(irp) });
     }
     let device = queue.device;
-    // SAFETY: guaranteed by the caller; the queue is not used any more.
+    // SAFETY: guaranteed by the caller; the queue is no longer used.
     unsafe { Extension::release(device, device.cast()) };
 }
 
@@ -266,7 +266,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         let is_cancelled = unsafe { irp::is_cancel_requested(irp) };
         // SAFETY: as above.
         if is_cancelled && unsafe { IoSetCancelRoutine(irp, None) }.is_some() {
-            // IoCancelIrp cannot call the routine any more.
+            // IoCancelIrp can no longer call the routine.
             return Err(Error::CANCELLED);
         }
         state.cancelable = irp;
@@ -289,7 +289,7 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
         unsafe { IoSetCancelRoutine(irp, None) }.is_some()
     }
 
-    /// Takes the cancelable IRP from the driver, if there is one and it belongs to `file`, and has the device stopped.
+    /// Takes the cancelable IRP from the driver, if there is one and it belongs to `file`, and stops the device.
     ///
     /// # Safety
     /// The caller holds the cancel spin lock.

@@ -88,7 +88,7 @@ pub unsafe fn dereference(device: *mut DEVICE_OBJECT) -> isize {
     // SAFETY: guaranteed by the caller.
     let left = unsafe { references(device) }.fetch_sub(1, Ordering::AcqRel) - 1;
     if left == 0 {
-        // SAFETY: no code uses the device object any more.
+        // SAFETY: the device object is no longer used.
         let memory = unsafe { (*device).DeviceExtension };
         // SAFETY: as above.
         let size = unsafe { (*device.cast::<DeviceObject>()).extension };
@@ -154,7 +154,7 @@ impl Drop for Driver {
         unsafe { dereference(self.bus) };
         // SAFETY: the driver object has its extension.
         let extension = unsafe { (*self.object).DriverExtension };
-        // SAFETY: no code uses it any more.
+        // SAFETY: it is no longer used.
         unsafe { free(extension) };
         // SAFETY: as above.
         unsafe { free(self.object) };
@@ -496,7 +496,7 @@ routines! {
     fn RtlFreeUnicodeString(name: *mut UNICODE_STRING) {
         // SAFETY: the caller passes a name from `IoRegisterDeviceInterface`.
         let buffer = unsafe { (*name).Buffer };
-        // SAFETY: as above, and it is not used any more.
+        // SAFETY: as above, and it is no longer used.
         unsafe { free(buffer) };
     }
 

@@ -237,7 +237,7 @@ unsafe fn cancel(irp: *mut IRP) -> bool {
     true
 }
 
-/// Finishes an IRP that no driver owns any more.
+/// Finishes an IRP that is no longer owned by a driver.
 ///
 /// # Safety
 /// The IRP was completed.
@@ -254,7 +254,7 @@ unsafe fn end(irp: *mut IRP) {
         .min(BUFFER);
     // SAFETY: only the address is computed.
     let buffer = unsafe { &raw const (*packet).buffer }.cast::<u8>();
-    // SAFETY: the buffer has this length and is not written any more.
+    // SAFETY: the buffer has this length and is no longer written.
     let reply = unsafe { core::slice::from_raw_parts(buffer, length) }.to_vec();
     let mut progress = lock(&outcome.progress);
     assert!(progress.end.is_none(), "completed twice");
@@ -337,7 +337,7 @@ routines! {
                 break;
             }
         }
-        // SAFETY: no driver uses the IRP any more.
+        // SAFETY: drivers no longer use the IRP.
         unsafe { end(irp) };
     }
 

@@ -63,7 +63,7 @@ fn make<T>(value: T) -> *mut T {
 /// Frees an object.
 ///
 /// # Safety
-/// `object` is from [`make`], and is not used any more.
+/// `object` is from [`make`], and is no longer used.
 unsafe fn free<T>(object: *mut T) {
     OBJECTS.fetch_sub(1, Ordering::Relaxed);
     // SAFETY: guaranteed by the caller.

@@ -145,7 +145,7 @@ routines! {
     }
 
     fn IoFreeWorkItem(item: *mut IO_WORKITEM) {
-        // SAFETY: the item is from `IoAllocateWorkItem` and is not used any more: a worker thread has copied what
+        // SAFETY: the item is from `IoAllocateWorkItem` and is no longer used: a worker thread has copied what
         // it needs.
         unsafe { free(item.cast::<WorkItem>()) };
     }

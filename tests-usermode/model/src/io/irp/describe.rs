@@ -26,7 +26,7 @@ impl IrpRecord {
         }
         if self.is_cancelled() {
             let had = if self.had_cancel_routine.load(Ordering::Relaxed) {
-                "has no Cancel routine any more"
+                "no longer has a Cancel routine"
             } else {
                 "never had a Cancel routine"
             };

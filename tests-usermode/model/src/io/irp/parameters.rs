@@ -111,7 +111,7 @@ impl IrpRecord {
     /// Returns the bits of the capabilities that the drivers have reported in an `IRP_MN_QUERY_CAPABILITIES`, which has ended.
     pub(in crate::io) fn capabilities(&self) -> u32 {
         self.pointed_to.as_ref().map_or(0, |memory| {
-            // SAFETY: the memory is that of the structure, which no driver writes any more.
+            // SAFETY: the memory is that of the structure, which drivers no longer write.
             unsafe { (*memory.get().cast::<Capabilities>()).flags }
         })
     }
@@ -153,7 +153,7 @@ impl IrpRecord {
         let parameter = (&raw const self.stack().Parameters).cast::<*mut Capabilities>();
         // SAFETY: the parameters of the request start with the pointer.
         let capabilities = unsafe { parameter.read() };
-        // SAFETY: whoever made the request has passed NULL or the structure, which stays until the request ends.
+        // SAFETY: the sender of the request has passed NULL or the structure, which stays until the request ends.
         let Some(capabilities) = (unsafe { capabilities.as_mut() }) else {
             return;
         };
