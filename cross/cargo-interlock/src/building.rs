@@ -37,7 +37,7 @@ pub fn cargo(
 /// Builds the driver, and copies `NAME.sys`, `NAME.pdb` and, if it has one, `NAME.inf` to its workspace's `target/interlock`.
 pub fn build(driver: &Driver, arch: Arch, options: &[String]) -> Result<(), String> {
     refuse_other_output(options)?;
-    // Before the long build, which an invalid template would make useless.
+    // Before the long build, since an invalid template makes the build useless.
     let inf = stamped_inf(driver, arch)?;
     let options = [&["--release".to_owned()], options].concat();
     let released = cargo(driver, arch, "build", &options)?;

@@ -174,7 +174,7 @@ impl Catalog {
             digest_algorithms: SetOfVec::new(),
             encap_content_info: EncapsulatedContentInfo {
                 econtent_type: CTL,
-                // PKCS #7 has the content itself here, not in an octet string, and Microsoft still writes it so.
+                // In PKCS #7 the content is not in an octet string here, and Microsoft's tools still write this form.
                 econtent: Some(Any::encode_from(&list)?),
             },
             certificates: None,
@@ -200,7 +200,7 @@ impl Catalog {
         }
         Ok(CertificateTrustList {
             subject_usage: vec![CATALOG_LIST],
-            // Any 16 bytes; these are reproducible.
+            // The list identifier can be any 16 bytes; these are reproducible.
             list_identifier: OctetString::new(&Sha256::digest(subjects.to_der()?)[..16])?,
             this_update: Time::UtcTime(UtcTime::from_unix_duration(self.made)?),
             subject_algorithm: algorithm(CATALOG_LIST_MEMBER2),

@@ -19,9 +19,9 @@ fn failures_for(arch: Arch, image: &[u8]) -> Vec<&'static str> {
 }
 
 /// Returns the names of the checks that the image fails after a change.
-fn spoilt(spoil: impl FnOnce(&mut Sample)) -> Vec<&'static str> {
+fn failures_after(change: impl FnOnce(&mut Sample)) -> Vec<&'static str> {
     let mut sample = Sample::default();
-    spoil(&mut sample);
+    change(&mut sample);
     failures(&sample.finished())
 }
 
@@ -49,8 +49,8 @@ fn machine() {
 
 #[test]
 fn subsystem() {
-    let spoil = |image: &mut Sample| image.subsystem = pe::IMAGE_SUBSYSTEM_WINDOWS_CUI;
-    assert_eq!(spoilt(spoil), ["subsystem"]);
+    let change = |image: &mut Sample| image.subsystem = pe::IMAGE_SUBSYSTEM_WINDOWS_CUI;
+    assert_eq!(failures_after(change), ["subsystem"]);
 }
 
 #[test]
@@ -61,16 +61,16 @@ fn dll_characteristics() {
         (HIGH_ENTROPY_VA, "any 64-bit address"),
         (FORCE_INTEGRITY, "signature required"),
     ] {
-        assert_eq!(spoilt(|image| image.dll_flags.0 &= !flag.0), [name]);
+        assert_eq!(failures_after(|image| image.dll_flags.0 &= !flag.0), [name]);
     }
 }
 
 #[test]
 fn relocations() {
     // Position-independent code needs no relocations.
-    assert!(spoilt(|image| image.relocations = false).is_empty());
+    assert!(failures_after(|image| image.relocations = false).is_empty());
     assert_eq!(
-        spoilt(|image| image.flags.0 |= IMAGE_FILE_RELOCS_STRIPPED.0),
+        failures_after(|image| image.flags.0 |= IMAGE_FILE_RELOCS_STRIPPED.0),
         ["relocations"]
     );
 }
@@ -85,51 +85,51 @@ fn checksum() {
 #[test]
 fn alignment() {
     assert_eq!(
-        spoilt(|image| (image.alignment, image.entry) = (0x2000, 0x2000)),
+        failures_after(|image| (image.alignment, image.entry) = (0x2000, 0x2000)),
         ["alignment"]
     );
 }
 
 #[test]
 fn section_without_flags() {
-    let failed = spoilt(|image| image.sections.push((*b".retplne", 0)));
+    let failed = failures_after(|image| image.sections.push((*b".retplne", 0)));
     assert_eq!(failed, ["sections have flags", "resident but for PAGE"]);
 }
 
 #[test]
 fn writable_and_executable() {
-    let spoil = |image: &mut Sample| image.sections[0].1 |= IMAGE_SCN_MEM_WRITE.0;
-    assert_eq!(spoilt(spoil), ["nothing writable and executable"]);
+    let change = |image: &mut Sample| image.sections[0].1 |= IMAGE_SCN_MEM_WRITE.0;
+    assert_eq!(failures_after(change), ["nothing writable and executable"]);
 }
 
 #[test]
 fn pageable_code_outside_page() {
-    let spoil = |image: &mut Sample| image.sections[0].1 &= !IMAGE_SCN_MEM_NOT_PAGED.0;
-    assert_eq!(spoilt(spoil), ["resident but for PAGE"]);
+    let change = |image: &mut Sample| image.sections[0].1 &= !IMAGE_SCN_MEM_NOT_PAGED.0;
+    assert_eq!(failures_after(change), ["resident but for PAGE"]);
 }
 
 #[test]
 fn resident_page_section() {
-    let spoil = |image: &mut Sample| image.sections[2].1 |= IMAGE_SCN_MEM_NOT_PAGED.0;
-    assert_eq!(spoilt(spoil), ["resident but for PAGE"]);
+    let change = |image: &mut Sample| image.sections[2].1 |= IMAGE_SCN_MEM_NOT_PAGED.0;
+    assert_eq!(failures_after(change), ["resident but for PAGE"]);
 }
 
 #[test]
 fn freed_while_in_use() {
     for section in 0..3 {
-        let spoil = |image: &mut Sample| image.sections[section].1 |= IMAGE_SCN_MEM_DISCARDABLE.0;
-        assert_eq!(spoilt(spoil), ["INIT and .reloc are freed"]);
+        let change = |image: &mut Sample| image.sections[section].1 |= IMAGE_SCN_MEM_DISCARDABLE.0;
+        assert_eq!(failures_after(change), ["INIT and .reloc are freed"]);
     }
 }
 
 #[test]
 fn not_freed() {
     assert_eq!(
-        spoilt(|image| image.sections[3].1 = 0x6800_0020),
+        failures_after(|image| image.sections[3].1 = 0x6800_0020),
         ["INIT and .reloc are freed"]
     );
     assert_eq!(
-        spoilt(|image| image.reloc_flags = 0x4800_0040),
+        failures_after(|image| image.reloc_flags = 0x4800_0040),
         ["INIT and .reloc are freed"]
     );
 }
@@ -137,25 +137,34 @@ fn not_freed() {
 #[test]
 fn entry_point() {
     for entry in [0, 0x2000, 0x9000] {
-        assert_eq!(spoilt(|image| image.entry = entry), ["entry point"]);
+        assert_eq!(failures_after(|image| image.entry = entry), ["entry point"]);
     }
 }
 
 #[test]
 fn import_from_another_dll() {
-    assert_eq!(spoilt(|image| image.library = b"hal.dll\0"), ["imports"]);
-    assert_eq!(spoilt(|image| image.library = b"ntdll.dll\0"), ["imports"]);
+    assert_eq!(
+        failures_after(|image| image.library = b"hal.dll\0"),
+        ["imports"]
+    );
+    assert_eq!(
+        failures_after(|image| image.library = b"ntdll.dll\0"),
+        ["imports"]
+    );
 }
 
 #[test]
 fn import_that_old_windows_lacks() {
-    assert_eq!(spoilt(|image| image.import = b"ExFreePool2\0"), ["imports"]);
+    assert_eq!(
+        failures_after(|image| image.import = b"ExFreePool2\0"),
+        ["imports"]
+    );
 }
 
 #[test]
 fn import_that_no_import_library_holds() {
-    let spoil = |image: &mut Sample| image.import = b"KeRaiseIrqlToDpcLevel\0";
-    assert_eq!(spoilt(spoil), ["imports"]);
+    let change = |image: &mut Sample| image.import = b"KeRaiseIrqlToDpcLevel\0";
+    assert_eq!(failures_after(change), ["imports"]);
 }
 
 #[test]
@@ -182,18 +191,18 @@ fn imports_of_each_architecture() {
 
 #[test]
 fn exports() {
-    assert_eq!(spoilt(|image| image.exports = true), ["exports"]);
+    assert_eq!(failures_after(|image| image.exports = true), ["exports"]);
 }
 
 #[test]
 fn versions() {
     for version in [(6, 0), (6, 3), (10, 1)] {
         assert_eq!(
-            spoilt(|image| image.windows_version = version),
+            failures_after(|image| image.windows_version = version),
             ["versions"]
         );
         assert_eq!(
-            spoilt(|image| image.subsystem_version = version),
+            failures_after(|image| image.subsystem_version = version),
             ["versions"]
         );
     }
@@ -202,7 +211,7 @@ fn versions() {
 #[test]
 fn pdb_with_a_folder() {
     assert_eq!(
-        spoilt(|image| image.pdb = b"target\\interlock.pdb\0"),
+        failures_after(|image| image.pdb = b"target\\interlock.pdb\0"),
         ["PDB"]
     );
 }
@@ -228,7 +237,7 @@ fn no_pdb() {
 
 #[test]
 fn private_path() {
-    let failed = spoilt(|image| image.text = b"/home/me/driver/src/lib.rs");
+    let failed = failures_after(|image| image.text = b"/home/me/driver/src/lib.rs");
     assert_eq!(failed, ["no path of the build machine"]);
 }
 

@@ -58,7 +58,7 @@ pub fn cargo(
         .env_remove("RUSTDOC")
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        // `cargo run` sets it for the compiler of the host.
+        // `cargo run` sets this variable for the compiler of the host.
         .env_remove("LD_LIBRARY_PATH"))
 }
 

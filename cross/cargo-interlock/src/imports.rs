@@ -65,7 +65,7 @@ pub fn definitions(arch: Arch) -> BTreeMap<&'static str, String> {
     .into()
 }
 
-/// Returns why a driver cannot import a name from a DLL, or `None` if it can.
+/// Returns the reason why a driver cannot import a name from a DLL, or `None` if it can.
 pub fn refusal(arch: Arch, dll: &str, name: &str) -> Option<String> {
     if ![KERNEL, HAL]
         .iter()

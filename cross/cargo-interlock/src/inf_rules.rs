@@ -14,7 +14,7 @@ use crate::{
     inf::{Inf, Line},
 };
 
-/// What is right, or the error.
+/// The valid value, or the error.
 type Finding = Result<String, String>;
 
 /// A rule's name, and the function that checks it.

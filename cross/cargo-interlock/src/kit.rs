@@ -56,7 +56,7 @@ pub struct Kit {
     bin: PathBuf,
     /// `bin\<version>\x86`: the tools that exist only for x86.
     x86: PathBuf,
-    /// `bin\<version>\<host>` of an SDK in another folder, as the NuGet packages have it.
+    /// `bin\<version>\<host>` of an SDK in another folder, as in the NuGet packages.
     sdk: Option<PathBuf>,
     /// The folders in `PATH`.
     path: Vec<PathBuf>,
@@ -156,7 +156,7 @@ pub fn doctor() -> Result<bool, String> {
     Ok(report(&checks))
 }
 
-/// Returns the newest version in a WDK's `Lib`, such as `10.0.26100.0`. A version without `km` is of an SDK alone.
+/// Returns the newest version in a WDK's `Lib`, such as `10.0.26100.0`. A version without `km` belongs to an SDK without a WDK.
 fn latest_version(lib: &Path) -> Result<PathBuf, String> {
     let numbers = |name: &PathBuf| -> Option<Vec<u32>> {
         let parts = name.to_str()?.split('.');

@@ -64,7 +64,7 @@ fn complete(driver: &Driver, folder: &Path) -> Result<bool, String> {
     Ok(right)
 }
 
-/// Deletes the folder of a package that could not be completed, so that nobody installs it.
+/// Deletes the folder of a package that could not be completed, so that it is not installed.
 pub fn unless_failed<T>(folder: &Path, made: Result<T, String>) -> Result<T, String> {
     if made.is_err() {
         // The error of the package is more important.

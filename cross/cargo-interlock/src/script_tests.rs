@@ -52,7 +52,7 @@ fn scripts_of_the_project_have_no_problems() {
     assert_ne!(seen, 0);
 }
 
-/// A reader sees the message of a program that fails, so the exit codes of these programs are not checked.
+/// The reader of the book sees the message of a program that fails, so the exit codes of these programs are not checked.
 #[test]
 fn powershell_of_the_book_has_no_problems() {
     let pages = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/book/src");

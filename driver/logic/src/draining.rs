@@ -18,7 +18,7 @@ use crate::{
 const PER_DPC: usize = 16;
 
 /// The DPC that completes the requests on a list, and the timer that does so after a number of DPCs in a row, so that the threads of
-/// the processor run in between.
+/// the processor can run in between.
 #[pin_data]
 pub struct Draining {
     requests: Shared<Requests>,
@@ -30,7 +30,7 @@ struct Later(Shared<Requests>);
 
 /// A list of requests.
 ///
-/// A request stays on the list only until the DPC runs, so it does not have to be cancelable. It could not be,
+/// A request stays on the list only until the DPC runs, so it does not have to be cancelable. It cannot be,
 /// since only the head of an interlocked list can be removed.
 #[pin_data]
 struct Requests {
@@ -81,7 +81,7 @@ impl Draining {
 }
 
 impl Requests {
-    /// Completes some requests; returns when the next ones are to be completed if there may be more.
+    /// Completes some requests; if there may be more, returns the interval after which to continue.
     fn complete_some(&self, irql: &mut DispatchLevel) -> Option<Duration> {
         self.ledger.count_dpc(irql);
         for _ in 0..PER_DPC {

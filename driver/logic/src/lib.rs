@@ -58,7 +58,7 @@ pub struct Interlock {
 const RECORDS: u32 = 64;
 const MOST_RECORDS: u32 = 1 << 20;
 
-/// The maximum number of records by which the zone grows at once, since its lock is held while they are linked.
+/// The maximum number of records by which the zone grows at a time, since its lock is held while they are linked.
 const MOST_NEW_RECORDS: u32 = 256;
 
 impl Device for Interlock {

@@ -11,12 +11,12 @@ use wdm::{
 
 use crate::ledger::{Ending, Entry, Ledger};
 
-/// How often in a row a timer is set without a time in its own DPC. Such a timer's DPC runs at once, so a long queue would keep the
-/// processor at `DISPATCH_LEVEL`; the next time is the shortest one.
+/// How many times in a row a timer is set in its own DPC with no service time. Such a timer's DPC runs immediately, so a long queue would keep the
+/// processor at `DISPATCH_LEVEL`. After that the timer gets the shortest service time.
 pub const MOST_AT_ONCE: u32 = 32;
 pub const SHORTEST: Duration = Duration::from_millis(1);
 
-/// The request that is being served, and how many have been served without a time since the last one with a time.
+/// The request that is being served, and how many have been served without a service time since the last one with a service time.
 struct Current {
     irp: Option<CurrentIrp<Ending>>,
     at_once: u32,

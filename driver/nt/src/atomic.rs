@@ -1,6 +1,6 @@
 //! Atomics whose accesses the model kernel observes.
 //!
-//! They are those of [`core::sync::atomic`]. In a driver they cost nothing more; on a host the model kernel is notified before each
+//! They are those of [`core::sync::atomic`]. In a driver they have no additional cost; on a host the model kernel is notified before each
 //! access, so that it can determine which steps of two threads touch the same variable.
 
 use core::{ops::Deref, sync::atomic};
@@ -27,7 +27,7 @@ pub fn seen<A>(variable: &A) -> &A {
 }
 
 impl<T> AtomicPtr<T> {
-    /// The variable as a place in memory, for a routine of the kernel that sets it. The model kernel does not observe these accesses.
+    /// The address of the variable, for a routine of the kernel that sets it. The model kernel does not observe these accesses.
     pub const fn as_ptr(&self) -> *mut *mut T {
         self.0.as_ptr()
     }

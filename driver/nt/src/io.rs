@@ -23,7 +23,7 @@ use crate::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, GUID, IO_STATUS_BLOCK, IRP, NTSTATUS, UNICODE_STRING,
 };
 
-/// The numbers of devices that legacy drivers have found, which each of them counts up.
+/// The numbers of devices that legacy drivers have found. Each of these drivers increments its number.
 #[repr(C)]
 pub struct CONFIGURATION_INFORMATION {
     pub DiskCount: u32,
@@ -61,7 +61,7 @@ pub type PDRIVER_REINITIALIZE = Option<
     unsafe extern "C" fn(DriverObject: *mut DRIVER_OBJECT, Context: *mut c_void, Count: u32),
 >;
 
-/// The routine of a driver that is called when a power request that it has asked for has ended.
+/// The routine of a driver that is called when a power request that the driver has requested is completed.
 pub type PREQUEST_POWER_COMPLETE = Option<
     unsafe extern "C" fn(
         DeviceObject: *mut DEVICE_OBJECT,
@@ -146,7 +146,7 @@ unsafe extern "C" {
     ) -> NTSTATUS;
     pub fn IoStartTimer(DeviceObject: *mut DEVICE_OBJECT);
     pub fn IoStopTimer(DeviceObject: *mut DEVICE_OBJECT);
-    /// `AttachedDevice` is in memory that stays, such as a device extension.
+    /// `AttachedDevice` is in memory that is not freed before the device object, such as a device extension.
     pub fn IoAttachDevice(
         SourceDevice: *mut DEVICE_OBJECT,
         TargetDevice: *mut UNICODE_STRING,
@@ -185,7 +185,7 @@ unsafe extern "C" {
         DriverReinitializationRoutine: PDRIVER_REINITIALIZE,
         Context: *mut c_void,
     );
-    /// Behind `WdmlibIoValidateDeviceIoControlAccess` of wdmsec.lib.
+    /// Called by `WdmlibIoValidateDeviceIoControlAccess` of wdmsec.lib.
     pub fn IoValidateDeviceIoControlAccess(Irp: *mut IRP, RequiredAccess: u32) -> NTSTATUS;
     pub fn IoIsWdmVersionAvailable(MajorVersion: u8, MinorVersion: u8) -> u8;
     /// As `IofCallDriver` since Windows Vista.

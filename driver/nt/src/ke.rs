@@ -60,13 +60,13 @@ pub struct KSEMAPHORE {
     pub Reserved: [u64; 4],
 }
 
-/// Room for the kernel's record of one object of a wait. Its contents are opaque.
+/// Memory for the kernel's record of one object of a wait. Its contents are opaque.
 #[repr(C)]
 pub struct KWAIT_BLOCK {
     pub Reserved: [u64; 6],
 }
 
-/// The most objects of a wait, and those for which the thread has room.
+/// The maximum number of objects of a wait, and the number for which the thread has memory.
 pub const MAXIMUM_WAIT_OBJECTS: u32 = 64;
 pub const THREAD_WAIT_OBJECTS: u32 = 3;
 
@@ -132,7 +132,7 @@ unsafe extern "C" {
         DeferredRoutine: PKDEFERRED_ROUTINE,
         DeferredContext: *mut c_void,
     );
-    /// Acquires a lock in a threaded DPC, at whatever IRQL that runs.
+    /// Acquires a lock in a threaded DPC, at `PASSIVE_LEVEL` or `DISPATCH_LEVEL`.
     pub fn KeAcquireSpinLockForDpc(SpinLock: *mut KSPIN_LOCK) -> u8;
     pub fn KeReleaseSpinLockForDpc(SpinLock: *mut KSPIN_LOCK, OldIrql: u8);
     /// `Importance` is a `KDPC_IMPORTANCE`.

@@ -1,11 +1,11 @@
 //! Raw bindings to the NT kernel's types, routines and inline functions that Interlock uses.
 //!
 //! With the feature `wdk` most types come from `wdk-sys`, generated from the headers of the installed WDK. Without it
-//! they are the portable definitions in this crate, so that all code above builds on any host; there the model kernel
+//! they are the portable definitions in this crate, so that all crates that use it build on any host; there the model kernel
 //! defines the routines. In both cases `layout` asserts at compile time that the types have
 //! their layout on 64-bit Windows.
 //!
-//! Headers differ in how they declare anonymous unions, and so do the bindings made from them. Code above this
+//! Headers differ in how they declare anonymous unions, and so do the bindings made from them. Code outside this
 //! crate never names a field inside such a union. It uses the functions of [`irp`], which access the field through
 //! structures whose offsets are asserted. Routines that are inline functions or macros in the WDK have no bindings
 //! and are defined here.
@@ -55,6 +55,6 @@ pub const IS_DRIVER: bool = cfg!(feature = "wdk");
 
 /// A spin lock that is not held, for a lock that is initialised at compile time.
 ///
-/// On Windows it is zero: in the WDK's `wdm.h` for systems before Windows 8, `KeInitializeSpinLock` is inline and stores that.
+/// On Windows it is zero: in the WDK's `wdm.h` for systems before Windows 8, `KeInitializeSpinLock` is inline and stores zero.
 /// The model kernel marks each lock that was initialised.
 pub const SPIN_LOCK_FREE: KSPIN_LOCK = if IS_DRIVER { 0 } else { 0x4c4b << 48 };

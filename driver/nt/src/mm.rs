@@ -57,7 +57,7 @@ unsafe extern "C" {
         BugCheckOnFailure: u32,
         Priority: u32,
     ) -> *mut c_void;
-    /// Returns NULL if there is no such routine. On the model the address has the calling convention of an image's routines.
+    /// Returns NULL if there is no such routine. On the model, a routine at the address has the calling convention of an image.
     pub fn MmGetSystemRoutineAddress(SystemRoutineName: *const UNICODE_STRING) -> *mut c_void;
     pub fn MmMapLockedPages(MemoryDescriptorList: *mut MDL, AccessMode: i8) -> *mut c_void;
     pub fn MmBuildMdlForNonPagedPool(MemoryDescriptorList: *mut MDL);
@@ -155,7 +155,7 @@ pub unsafe fn MmPrepareMdlForReuse(mdl: *mut MDL) {
     }
 }
 
-/// Tells the model kernel that the driver is about to access a buffer of user mode, which user mode can change before. In a
+/// Notifies the model kernel that the driver is about to access a user-mode buffer, which user mode can change before. In a
 /// driver it does nothing.
 pub fn access_user_pages(start: *const u8) {
     before(Inline::UserPages, start.cast());

@@ -1,5 +1,5 @@
-//! An attack with device objects that are attached to nothing: a filter declines a device, fails to add another one, and goes on to use what it
-//! has made for both.
+//! An attack with device objects that are attached to nothing: a filter declines a device, fails to add another one, and continues to use the objects that
+//! it has made for both.
 
 mod common;
 
@@ -79,7 +79,7 @@ impl LowerIrpRoutine for NeverSent {
     }
 }
 
-/// What the filter makes for a device that it is not added to.
+/// The objects that the filter makes for a device that it is not added to.
 struct Kept {
     item: Shared<WorkItem<Again>>,
     thread: Thread<Reads>,

@@ -1,4 +1,4 @@
-//! Attacks that combine what other tests attack one at a time: a thread owns a value that owns a queue; a timer sets itself and queues a
+//! Attacks that combine the objects that other tests attack separately: a thread owns a value that owns a queue; a timer sets itself and queues a
 //! work item that queues itself; the record of a request owns the timer, and the completion routine drops it as its last owner, in a DPC.
 //! While they run, the value is run down and the device is removed.
 
@@ -68,7 +68,7 @@ impl Filter for Below {
     }
 }
 
-/// What everything owns.
+/// The value that all objects own.
 #[pin_data]
 struct Hub {
     #[pin]
@@ -116,7 +116,7 @@ impl QueueCallbacks for Callbacks {
     }
 }
 
-/// The thread forwards what is on the queue.
+/// The thread forwards the requests on the queue.
 struct Forwards {
     queue: Shared<IrpQueue<Callbacks>>,
     hub: Shared<Hub>,

@@ -1,5 +1,5 @@
 //! Attacks by a filter driver on the driver below and on the I/O manager: it drops, keeps and fails the requests that open and close
-//! a file. The function driver's files are as many as the I/O manager has.
+//! a file. The function driver has as many open files as the I/O manager.
 
 mod common;
 
@@ -21,7 +21,7 @@ use wdm::{
 
 /// How the filter handles the opens and closes that follow: the number of the mode is added.
 const MODE: u32 = 0x22_2000;
-/// The function driver answers how many files are open.
+/// The function driver returns how many files are open.
 const COUNT: u32 = 0x22_3000;
 /// The function driver completes the request in a DPC, and the filter drops it when it returns.
 const IN_A_DPC: u32 = 0x22_3004;
@@ -29,7 +29,7 @@ const IN_A_DPC: u32 = 0x22_3004;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
     Forward,
-    /// Drops the request when it has come back to a completion routine.
+    /// Drops the request when it has returned to a completion routine.
     DropReturned,
     /// Keeps the request when it returns, and completes it in a work item.
     Keep,

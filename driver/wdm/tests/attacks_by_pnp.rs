@@ -24,7 +24,7 @@ use wdm::{
 
 const QUEUE: u32 = 0x22_2000;
 const START_IO: u32 = 0x22_2004;
-/// Uses everything but the queues.
+/// Uses every object except the queues.
 const USE: u32 = 0x22_2008;
 
 const FAILURE: i32 = nt::STATUS_DEVICE_BUSY;
@@ -41,7 +41,7 @@ fn answer() -> Result<(), Error> {
     Ok(())
 }
 
-/// The routine of everything: uses memory that goes with its owner.
+/// The routine of every object: uses memory that is freed with its owner.
 struct Counts(Shared<AtomicU32>);
 
 impl Counts {
@@ -318,7 +318,7 @@ fn each_step_of_a_control_devices_driver_entry_fails() {
     assert!(last.contains("register_shutdown"), "{failed:#?}");
 }
 
-/// Each allocation of AddDevice, of an open and of a request fails once, when the device has made everything that comes before it.
+/// Each allocation of AddDevice, of an open and of a request fails once, after all earlier ones have succeeded.
 #[test]
 fn each_allocation_fails() {
     let faults = Arc::new(Faults::default());

@@ -31,7 +31,7 @@ fn take<T>(place: &Place<T>, irql: &mut PassiveLevel) -> Option<T> {
     place.with(irql, |value, _| value.take())
 }
 
-/// A thread that drops the thread in a place each time it is woken, until it is asked to stop itself.
+/// A thread that drops the thread in a slot each time it is woken, until it is requested to stop.
 struct Killer(Place<Thread<Killer>>);
 
 impl ThreadRoutine for Killer {

@@ -18,7 +18,7 @@ use wdm::{
 const SERVE: u32 = 0x22_2000;
 /// Completes the request that is served, and starts the next one.
 const COMPLETE: u32 = 0x22_3000;
-/// Drops the one that is served.
+/// Drops the request that is served.
 const DROP: u32 = 0x22_3004;
 const PURGE: u32 = 0x22_3008;
 /// Served, and not cancelable before the request to make it so.
@@ -190,8 +190,8 @@ fn served_request_is_cancelled_and_the_next_one_is_served() {
     stack.unload();
 }
 
-/// A request that was cancelled, or whose handle was closed, while it could not be cancelled is not made cancelable: nobody would
-/// cancel it again.
+/// A request that was cancelled, or whose handle was closed, while it could not be cancelled is not made cancelable: it would
+/// not be cancelled again.
 #[test]
 fn served_request_that_was_cancelled_before_is_not_made_cancelable() {
     let (stack, file) = started(&kernel());
@@ -213,7 +213,7 @@ fn served_request_that_was_cancelled_before_is_not_made_cancelable() {
     stack.unload();
 }
 
-/// The error says that it is the device that goes.
+/// The error states that the device is being removed.
 #[test]
 fn served_request_of_a_removed_device_is_not_made_cancelable() {
     let (stack, file) = started(&kernel());

@@ -1,4 +1,4 @@
-//! What is deferred is done soon, whatever a thread of the driver does; and a work item ends with its device.
+//! A thread of the driver does not delay deferred work, and a work item ends with its device.
 
 mod common;
 
@@ -26,7 +26,7 @@ const LONG: Duration = Duration::from_secs(5);
 static REFUSED: AtomicBool = AtomicBool::new(false);
 static RETURNED: AtomicBool = AtomicBool::new(false);
 
-/// A thread that returns when it is permitted to, not when it is asked to stop.
+/// A thread that returns when the test permits it, not when it is requested to stop.
 struct Slow(Shared<Event>);
 
 impl ThreadRoutine for Slow {
@@ -107,7 +107,10 @@ fn a_thread_delays_no_deferred_work_and_a_work_item_ends_with_its_device() {
     assert!(RETURNED.load(SeqCst), "the removal waits for the thread");
     let start = Instant::now();
     while !REFUSED.load(SeqCst) {
-        assert!(start.elapsed() < LONG, "the work item is queued for ever");
+        assert!(
+            start.elapsed() < LONG,
+            "the work item queues itself forever"
+        );
         std::thread::yield_now();
     }
     stack.unload();

@@ -17,7 +17,7 @@ const WAIT: u32 = 0x22_2008;
 const WAIT_FOR: u32 = 0x22_200c;
 const DELAY: u32 = 0x22_2010;
 
-/// Which of the events a code is for.
+/// Selects the event of a code.
 const SYNCHRONIZATION: u32 = 0x100;
 
 /// A device with an event of each type.

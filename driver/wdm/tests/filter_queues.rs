@@ -241,8 +241,8 @@ fn sent_while_its_handle_is_closed(kernel: &Arc<Kernel>) {
     stack.unload();
 }
 
-/// The driver filters the device twice. A request that the upper filter forwards waits on the queue of the lower one, which nobody
-/// resumes.
+/// The driver filters the device twice. A request that the upper filter forwards waits on the queue of the lower one, which is not
+/// resumed.
 fn two_filters(kernel: &Arc<Kernel>) -> (Stack, File, Request) {
     let stack = stack(kernel, load::<Controlled<Below>>(kernel));
     stack.drivers[1]

@@ -383,12 +383,12 @@ fn lower_filter_receives_the_forwarded_requests() {
 /// The flags of the lowest driver's device object.
 fn flags(device: &Dev) -> *mut u32 {
     let object: *mut nt::DEVICE_OBJECT = std::ptr::with_exposed_provenance_mut(device.object());
-    // SAFETY: the device object is alive; the address alone is computed.
+    // SAFETY: the device object is alive; only the address is computed.
     unsafe { &raw mut (*object).Flags }
 }
 
 /// By Microsoft's "Handling PnP Paging Requests": the flag is set on the way down, here since no device is above, and cleared
-/// on the way up if the device below has not got it.
+/// on the way up if the device below does not have it.
 #[test]
 fn paging_file_changes_the_flag_of_the_device() {
     for below_has in [false, true] {
@@ -397,7 +397,7 @@ fn paging_file_changes_the_flag_of_the_device() {
         let lower = if below_has { nt::DO_POWER_PAGABLE } else { 0 };
         let stack = Stack::with_flags(between, lower).started();
         let flags = flags(&stack.device);
-        // SAFETY: nobody else uses the device object now.
+        // SAFETY: no other code uses the device object now.
         unsafe { *flags ^= nt::DO_POWER_PAGABLE };
         let device = &stack.device;
         device.pnp(nt::IRP_MN_DEVICE_USAGE_NOTIFICATION);

@@ -1,4 +1,4 @@
-//! A driver that keeps requests while it is paused, and forwards them later: in a work item, and once more if the lower driver was
+//! A driver that keeps requests while it is paused, and forwards them later: in a work item, and again if the lower driver was
 //! busy.
 
 mod common;

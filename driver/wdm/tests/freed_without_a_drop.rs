@@ -1,5 +1,5 @@
 //! Attacks that free pinned memory without a drop: `MaybeUninit` is a `Wrapper` of `pinned-init`, whose `pin_chain` lends the pinned
-//! value before it is out of reach.
+//! value, which can then no longer be dropped.
 
 mod common;
 
@@ -51,7 +51,7 @@ fn run(attack: Attack) -> Loaded {
     driver
 }
 
-/// What the routines have added up.
+/// The sum that the routines have added to.
 static SUM: AtomicU64 = AtomicU64::new(0);
 
 struct Adds(u64);

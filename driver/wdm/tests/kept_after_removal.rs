@@ -1,5 +1,5 @@
-//! A device keeps a request after it was removed and asked for what it keeps: in a dispatch routine at `DISPATCH_LEVEL`, in a completion
-//! routine after the lower driver was removed, and when its power changes. The device is asked again, so the removal ends.
+//! A device keeps a request after its removal and its last call of `remove`: in a dispatch routine at `DISPATCH_LEVEL`, in a completion
+//! routine after the lower driver was removed, and when its power changes. `remove` is called again, so the removal ends.
 
 mod common;
 #[path = "common/raw.rs"]
@@ -61,7 +61,7 @@ impl Device for Keeper {
 
 #[test]
 fn a_request_that_is_kept_at_dispatch_level_is_completed() {
-    // The order in which it is lost without the second question is about the 6,000th.
+    // Without the second call, the request is lost in about the 6,000th order.
     explore::check(8000, |kernel| {
         let stack = start::<Keeper>(kernel);
         let device = &stack.device;
@@ -150,7 +150,7 @@ fn a_request_that_comes_back_after_the_lower_driver_was_removed_is_completed() {
     let sent = stack.device.internal_device_control(CODE, &[], Vec::new());
     let theirs = stack.device.clone();
     let remover = kernel.actor("remover", move || theirs.surprise_remove());
-    // The removal waits for the request by then, or the test shows less.
+    // The removal waits for the request by then, otherwise the test proves less.
     thread::sleep(Duration::from_millis(200));
     let lower = kernel.actor("lower driver", || {
         let irp = LOWER.swap(null_mut(), SeqCst);

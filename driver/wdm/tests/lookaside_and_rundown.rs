@@ -77,7 +77,7 @@ impl Controls for All {
     }
 }
 
-fn ask(file: &File, code: u32, input: u32) -> u32 {
+fn request(file: &File, code: u32, input: u32) -> u32 {
     let end = common::end(&file.device_control(code, &input.to_le_bytes(), vec![0; 4]));
     u32::from_le_bytes(end.output.try_into().expect("four bytes"))
 }
@@ -85,33 +85,33 @@ fn ask(file: &File, code: u32, input: u32) -> u32 {
 #[test]
 fn last_item_is_popped_first() {
     with_file::<Controlled<All>>(&kernel(), |_, file| {
-        assert_eq!(ask(file, PUSH, 1), 1);
+        assert_eq!(request(file, PUSH, 1), 1);
         for number in 2..10 {
-            assert_eq!(ask(file, PUSH, number), 0);
+            assert_eq!(request(file, PUSH, number), 0);
         }
-        assert_eq!(ask(file, POP, 0), 9);
-        assert_eq!(ask(file, FLUSH, 0), 87_654_321);
-        assert_eq!(ask(file, POP, 0), NOTHING);
+        assert_eq!(request(file, POP, 0), 9);
+        assert_eq!(request(file, FLUSH, 0), 87_654_321);
+        assert_eq!(request(file, POP, 0), NOTHING);
         // Items that are on the list at the removal are freed.
-        ask(file, PUSH, 1);
+        request(file, PUSH, 1);
     });
 }
 
 #[test]
 fn exchanged_owner_is_the_old_one() {
     with_file::<Controlled<All>>(&kernel(), |_, file| {
-        assert_eq!(ask(file, EXCHANGE, 1), NOTHING);
-        assert_eq!(ask(file, EXCHANGE, 2), 1);
-        assert_eq!(ask(file, EXCHANGE, 3), 2);
+        assert_eq!(request(file, EXCHANGE, 1), NOTHING);
+        assert_eq!(request(file, EXCHANGE, 2), 1);
+        assert_eq!(request(file, EXCHANGE, 3), 2);
     });
 }
 
 #[test]
 fn owner_is_stored_only_in_an_empty_place() {
     with_file::<Controlled<All>>(&kernel(), |_, file| {
-        assert_eq!(ask(file, SET_IF_EMPTY, 1), NOTHING);
-        assert_eq!(ask(file, SET_IF_EMPTY, 2), 2);
-        assert_eq!(ask(file, EXCHANGE, 3), 1);
+        assert_eq!(request(file, SET_IF_EMPTY, 1), NOTHING);
+        assert_eq!(request(file, SET_IF_EMPTY, 2), 2);
+        assert_eq!(request(file, EXCHANGE, 3), 1);
     });
 }
 
@@ -120,9 +120,9 @@ fn one_owner_is_stored_in_any_order() {
     explore::check(5_000, |kernel| {
         with_file::<Controlled<All>>(kernel, |_, file| {
             let theirs = Arc::clone(file);
-            let other = kernel.actor("other", move || ask(&theirs, SET_IF_EMPTY, 1));
-            let refused = [ask(file, SET_IF_EMPTY, 2), other.join()];
-            let stored = ask(file, EXCHANGE, 3);
+            let other = kernel.actor("other", move || request(&theirs, SET_IF_EMPTY, 1));
+            let refused = [request(file, SET_IF_EMPTY, 2), other.join()];
+            let stored = request(file, EXCHANGE, 3);
             let one = [[NOTHING, 1], [2, NOTHING]].contains(&refused);
             let kept = stored == if refused[0] == NOTHING { 2 } else { 1 };
             kernel.verify(one && kept, || format!("{refused:?} {stored}"));
@@ -133,10 +133,10 @@ fn one_owner_is_stored_in_any_order() {
 #[test]
 fn value_that_was_run_down_is_not_accessed() {
     with_file::<Controlled<All>>(&kernel(), |_, file| {
-        assert_eq!(ask(file, ACCESS, 0), 7);
-        assert_eq!(ask(file, RUN_DOWN, 0), 8);
-        assert_eq!(ask(file, ACCESS, 0), NOTHING);
-        assert_eq!(ask(file, RUN_DOWN, 0), NOTHING);
+        assert_eq!(request(file, ACCESS, 0), 7);
+        assert_eq!(request(file, RUN_DOWN, 0), 8);
+        assert_eq!(request(file, ACCESS, 0), NOTHING);
+        assert_eq!(request(file, RUN_DOWN, 0), NOTHING);
     });
 }
 
@@ -146,12 +146,12 @@ fn items_are_popped_once_in_any_order() {
         with_file::<Controlled<All>>(kernel, |_, file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || {
-                ask(&theirs, PUSH, 1);
-                [ask(&theirs, POP, 0), ask(&theirs, EXCHANGE, 4)]
+                request(&theirs, PUSH, 1);
+                [request(&theirs, POP, 0), request(&theirs, EXCHANGE, 4)]
             });
-            ask(file, PUSH, 2);
-            let mine = ask(file, POP, 0);
-            let exchanged = ask(file, EXCHANGE, 5);
+            request(file, PUSH, 2);
+            let mine = request(file, POP, 0);
+            let exchanged = request(file, EXCHANGE, 5);
             let [other, other_exchanged] = other.join();
             kernel.verify(mine + other == 3, || {
                 format!("{mine} and {other} were popped")
@@ -168,9 +168,9 @@ fn value_is_run_down_once_in_any_order() {
         with_file::<Controlled<All>>(kernel, |_, file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || {
-                [ask(&theirs, ACCESS, 0), ask(&theirs, RUN_DOWN, 0)]
+                [request(&theirs, ACCESS, 0), request(&theirs, RUN_DOWN, 0)]
             });
-            let mine = ask(file, RUN_DOWN, 0);
+            let mine = request(file, RUN_DOWN, 0);
             let [access, theirs] = other.join();
             let accessed = access == 7 || access == NOTHING;
             let once = [mine, theirs].contains(&8) && [mine, theirs].contains(&NOTHING);

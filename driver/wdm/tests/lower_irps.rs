@@ -24,7 +24,7 @@ use wdm::{
 
 /// Declares a code of the driver below.
 fn control(code: u32) -> ControlCode {
-    // SAFETY: the driver below accesses no memory by what is in the buffers.
+    // SAFETY: the driver below accesses no memory by the contents of the buffers.
     unsafe { ControlCode::new(code) }
 }
 
@@ -41,7 +41,7 @@ const APPEND: u32 = 0x22_200e;
 const SEND: u32 = 0x22_3000;
 /// Sends it from a DPC.
 const SEND_IN_A_DPC: u32 = 0x22_3004;
-/// Reads until the routine has run this often; then the same.
+/// Reads until the routine has run this many times, and then does the same.
 const READ: u32 = 0x22_3008;
 const WRITE: u32 = 0x22_300c;
 /// Cancels the request.
@@ -120,7 +120,7 @@ impl Device for Base {
     }
 }
 
-/// What the routine and the dispatch routines of the driver above use.
+/// The objects that the routine and the dispatch routines of the driver above use.
 #[pin_data]
 struct Parts {
     waiting: Shared<IrpQueue<Quiet>>,
@@ -157,7 +157,7 @@ impl LowerIrpRoutine for Reader {
 }
 
 impl Parts {
-    /// Keeps the request, and completes the one that waits for it.
+    /// Keeps the request, and completes the request that waits for it.
     fn back(
         &self,
         irp: LowerIrp<Reader>,
@@ -366,7 +366,7 @@ impl Stack {
     }
 }
 
-fn ask(file: &File, code: u32, input: u32) -> Request {
+fn start_request(file: &File, code: u32, input: u32) -> Request {
     file.device_control(code, &input.to_ne_bytes(), vec![0; CAPACITY])
 }
 
@@ -379,9 +379,15 @@ fn end(request: &Request) -> (i32, Vec<u8>) {
 #[test]
 fn request_comes_back_with_its_output() {
     let (stack, file) = Stack::started(&kernel());
-    assert_eq!(end(&ask(&file, SEND, NEXT)), (0, b"bcd".to_vec()));
-    assert_eq!(end(&ask(&file, SEND, APPEND)), (0, b"<abc".to_vec()));
-    assert_eq!(end(&ask(&file, SEND_IN_A_DPC, 0)), (0, b"bcd".to_vec()));
+    assert_eq!(end(&start_request(&file, SEND, NEXT)), (0, b"bcd".to_vec()));
+    assert_eq!(
+        end(&start_request(&file, SEND, APPEND)),
+        (0, b"<abc".to_vec())
+    );
+    assert_eq!(
+        end(&start_request(&file, SEND_IN_A_DPC, 0)),
+        (0, b"bcd".to_vec())
+    );
     file.close();
     stack.unload();
 }
@@ -397,7 +403,7 @@ fn request_that_cannot_be_sent_stays_with_the_driver() {
     let (stack, file) = Stack::started(&kernel);
     loop {
         faults.arm();
-        let sent = end(&ask(&file, SEND, APPEND));
+        let sent = end(&start_request(&file, SEND, APPEND));
         if !faults.disarm() {
             assert_eq!(sent, (0, b"<abc".to_vec()));
             break;
@@ -413,8 +419,11 @@ fn request_that_cannot_be_sent_stays_with_the_driver() {
 #[test]
 fn request_that_is_sent_again_each_time_does_not_nest() {
     let (stack, file) = Stack::started(&kernel());
-    assert_eq!(end(&ask(&file, READ, 1_000)), (0, b"data".to_vec()));
-    assert_eq!(end(&ask(&file, WRITE, 0)), (0, Vec::new()));
+    assert_eq!(
+        end(&start_request(&file, READ, 1_000)),
+        (0, b"data".to_vec())
+    );
+    assert_eq!(end(&start_request(&file, WRITE, 0)), (0, Vec::new()));
     file.close();
     stack.unload();
 }
@@ -422,16 +431,16 @@ fn request_that_is_sent_again_each_time_does_not_nest() {
 #[test]
 fn cancelled_request_comes_back_and_is_sent_again() {
     let (stack, file) = Stack::started(&kernel());
-    let request = ask(&file, SEND, HANG);
+    let request = start_request(&file, SEND, HANG);
     assert_eq!(request.status(), None);
-    assert_eq!(end(&ask(&file, CANCEL, 0)).0, 0);
+    assert_eq!(end(&start_request(&file, CANCEL, 0)).0, 0);
     assert_eq!(end(&request), (nt::STATUS_CANCELLED, Vec::new()));
-    assert_eq!(end(&ask(&file, SEND, NEXT)), (0, b"bcd".to_vec()));
-    // The one that waits is cancelled, and the request comes back when nobody waits for it.
-    let request = ask(&file, SEND, HANG);
+    assert_eq!(end(&start_request(&file, SEND, NEXT)), (0, b"bcd".to_vec()));
+    // The waiting request is cancelled, and the driver's own request returns when no request waits for it.
+    let request = start_request(&file, SEND, HANG);
     request.cancel();
     assert_eq!(end(&request).0, nt::STATUS_CANCELLED);
-    assert_eq!(end(&ask(&file, FINISH, 0)).0, 0);
+    assert_eq!(end(&start_request(&file, FINISH, 0)).0, 0);
     file.close();
     stack.unload();
 }
@@ -439,8 +448,8 @@ fn cancelled_request_comes_back_and_is_sent_again() {
 #[test]
 fn removal_cancels_the_request_and_refuses_further_ones() {
     let (stack, file) = Stack::started(&kernel());
-    let request = ask(&file, SEND, HANG);
-    assert_eq!(end(&ask(&file, CHECK, 0)).0, 0);
+    let request = start_request(&file, SEND, HANG);
+    assert_eq!(end(&start_request(&file, CHECK, 0)).0, 0);
     stack.device.surprise_remove();
     assert_eq!(end(&request).0, nt::STATUS_DELETE_PENDING);
     file.close();
@@ -451,13 +460,15 @@ fn removal_cancels_the_request_and_refuses_further_ones() {
 fn cancelled_while_it_is_completed(kernel: &Arc<Kernel>) {
     let (stack, file) = Stack::started(kernel);
     let file = Arc::new(file);
-    let first = ask(&file, SEND, HANG);
+    let first = start_request(&file, SEND, HANG);
     let theirs = Arc::clone(&file);
-    let canceller = kernel.actor("canceller", move || end(&ask(&theirs, CANCEL, 0)).0);
-    assert_eq!(end(&ask(&file, FINISH, 0)).0, 0);
-    let second = ask(&file, SEND, NEXT);
+    let canceller = kernel.actor("canceller", move || {
+        end(&start_request(&theirs, CANCEL, 0)).0
+    });
+    assert_eq!(end(&start_request(&file, FINISH, 0)).0, 0);
+    let second = start_request(&file, SEND, NEXT);
     assert_eq!(canceller.join(), 0);
-    let _ = end(&ask(&file, CANCEL, 0));
+    let _ = end(&start_request(&file, CANCEL, 0));
     let possible = [(0, b"abc".to_vec()), (nt::STATUS_CANCELLED, Vec::new())];
     let first = end(&first);
     assert!(possible.contains(&first), "{first:?}");
@@ -476,8 +487,8 @@ static CANCELLED_UNSENT: AtomicBool = AtomicBool::new(false);
 /// The request is cancelled before or after its work item sends it.
 fn cancelled_before_it_is_sent(kernel: &Arc<Kernel>) {
     let (stack, file) = Stack::started(kernel);
-    let request = ask(&file, SEND, NEXT);
-    assert_eq!(end(&ask(&file, CANCEL, 0)).0, 0);
+    let request = start_request(&file, SEND, NEXT);
+    assert_eq!(end(&start_request(&file, CANCEL, 0)).0, 0);
     match end(&request) {
         (nt::STATUS_CANCELLED, _) => CANCELLED_UNSENT.store(true, Ordering::Relaxed),
         end => assert_eq!(end, (0, b"bcd".to_vec())),
@@ -498,10 +509,10 @@ fn request_that_is_cancelled_before_it_is_sent_is_not_sent() {
 fn cancelled_while_the_device_is_removed(kernel: &Arc<Kernel>) {
     let (stack, file) = Stack::started(kernel);
     let file = Arc::new(file);
-    let first = ask(&file, SEND, HANG);
+    let first = start_request(&file, SEND, HANG);
     let theirs = Arc::clone(&file);
     let canceller = kernel.actor("canceller", move || {
-        end(&ask(&theirs, CANCEL, 0));
+        end(&start_request(&theirs, CANCEL, 0));
     });
     stack.device.surprise_remove();
     canceller.join();
@@ -518,7 +529,9 @@ fn sent_while_the_device_is_removed(kernel: &Arc<Kernel>, code: u32, input: u32)
     let (stack, file) = Stack::started(kernel);
     let file = Arc::new(file);
     let theirs = Arc::clone(&file);
-    let sender = kernel.actor("sender", move || end(&ask(&theirs, code, input)).0);
+    let sender = kernel.actor("sender", move || {
+        end(&start_request(&theirs, code, input)).0
+    });
     stack.device.surprise_remove();
     let status = sender.join();
     let possible = [

@@ -1,4 +1,4 @@
-//! A filter sends a request of its own for each that it gets, and completes the one with the answer to the other.
+//! For each request that a filter receives, it sends its own request, and completes the former with the result of the latter.
 
 mod common;
 #[path = "common/raw.rs"]
@@ -20,7 +20,7 @@ use wdm::{
 /// Returns the input, increased by one.
 const NEXT: u32 = 0x22_2000;
 /// The filter sends `NEXT` with the number 41.
-const ASK: u32 = 0x22_2004;
+const SEND_NEXT: u32 = 0x22_2004;
 
 /// The function driver below.
 struct Counts;
@@ -43,7 +43,7 @@ impl Control for Counts {
     }
 }
 
-/// What the filter and the routine of its request use.
+/// The objects that the filter and the routine of its request use.
 struct Parts {
     waiting: Shared<IrpQueue<Quiet>>,
     idle: Place<LowerIrp<Asker>>,
@@ -94,12 +94,12 @@ impl Filter for Asks {
     }
 
     fn request<'irp>(&self, irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
-        if irp.code() != ASK {
+        if irp.code() != SEND_NEXT {
             return irp.forward(irql);
         }
         let handled = self.0.waiting.insert(irp, irql);
         if let Some(own) = self.0.idle.with(irql, |idle, _| idle.take()) {
-            // SAFETY: the driver below accesses no memory by what is in the buffers.
+            // SAFETY: the driver below accesses no memory by the contents of the buffers.
             let code = unsafe { ControlCode::new(NEXT) };
             if let Err((own, _)) = own.device_control(code, &41_u32.to_ne_bytes(), 4, irql) {
                 self.0.answered(own, irql);
@@ -129,19 +129,19 @@ fn filter_completes_a_request_with_the_answer_to_its_own() {
     let stack = stack(&kernel());
     let file = open(&stack);
     for _ in 0..3 {
-        let end = end(&file.device_control(ASK, &[], vec![0; 4]));
+        let end = end(&file.device_control(SEND_NEXT, &[], vec![0; 4]));
         assert_eq!((end.status, end.output), (0, 42_u32.to_ne_bytes().to_vec()));
     }
     file.close();
     stack.unload();
 }
 
-fn removed_while_it_asks(kernel: &Arc<Kernel>) {
+fn removed_while_its_request_is_sent(kernel: &Arc<Kernel>) {
     let stack = stack(kernel);
     let file = Arc::new(open(&stack));
     let theirs = Arc::clone(&file);
     let asker = kernel.actor("asker", move || {
-        end(&theirs.device_control(ASK, &[], vec![0; 4])).status
+        end(&theirs.device_control(SEND_NEXT, &[], vec![0; 4])).status
     });
     stack.device.surprise_remove();
     let status = asker.join();
@@ -161,5 +161,5 @@ fn removed_while_it_asks(kernel: &Arc<Kernel>) {
 
 #[test]
 fn request_of_a_filter_ends_once_during_the_removal_in_every_order() {
-    explore::check(500, removed_while_it_asks);
+    explore::check(500, removed_while_its_request_is_sent);
 }

@@ -16,7 +16,7 @@ use wdm::{
 
 /// Declares a code of the driver below.
 fn control(code: u32) -> ControlCode {
-    // SAFETY: the drivers in this file access no memory by what is in the buffers.
+    // SAFETY: the drivers in this file access no memory by the contents of the buffers.
     unsafe { ControlCode::new(code) }
 }
 
@@ -30,10 +30,10 @@ const HANG: u32 = 0x22_2008;
 const APPEND: u32 = 0x22_200e;
 /// Returns the number of bytes in the second buffer if they are those of `SECRET`: of `METHOD_IN_DIRECT`.
 const TAKE: u32 = 0x22_2011;
-/// Returns the input in the other order: of `METHOD_NEITHER`.
+/// Returns the input in reverse order: of `METHOD_NEITHER`.
 const REVERSE: u32 = 0x22_2003;
 /// Sent to the driver above: sends the code that is the input to the driver below.
-const ASK: u32 = 0x22_3000;
+const SEND_BELOW: u32 = 0x22_3000;
 
 const SECRET: &[u8] = b"secret";
 
@@ -268,16 +268,16 @@ fn started(kernel: &Arc<Kernel>) -> (Stack, File) {
     (stack, file)
 }
 
-fn ask(file: &File, code: u32) -> i32 {
-    status(&file.device_control(ASK, &code.to_ne_bytes(), Vec::new()))
+fn send_below(file: &File, code: u32) -> i32 {
+    status(&file.device_control(SEND_BELOW, &code.to_ne_bytes(), Vec::new()))
 }
 
 #[test]
 fn request_ends_with_the_status_of_the_driver_below_or_in_time() {
     let (stack, file) = started(&kernel());
-    assert_eq!(ask(&file, NEXT), 0);
-    assert_eq!(ask(&file, FAIL), nt::STATUS_DEVICE_BUSY);
-    assert_eq!(ask(&file, HANG), nt::STATUS_IO_TIMEOUT);
+    assert_eq!(send_below(&file, NEXT), 0);
+    assert_eq!(send_below(&file, FAIL), nt::STATUS_DEVICE_BUSY);
+    assert_eq!(send_below(&file, HANG), nt::STATUS_IO_TIMEOUT);
     file.close();
     stack.unload();
 }
@@ -301,11 +301,11 @@ fn buffers_are_passed_as_the_device_below_demands() {
     stack.unload();
 }
 
-fn asked_while_the_device_is_removed(kernel: &Arc<Kernel>, code: u32, expected: i32) {
+fn sent_while_the_device_is_removed(kernel: &Arc<Kernel>, code: u32, expected: i32) {
     let (stack, file) = started(kernel);
     let file = Arc::new(file);
     let theirs = Arc::clone(&file);
-    let asker = kernel.actor("asker", move || ask(&theirs, code));
+    let asker = kernel.actor("asker", move || send_below(&theirs, code));
     stack.device.surprise_remove();
     let status = asker.join();
     let possible = [
@@ -321,10 +321,10 @@ fn asked_while_the_device_is_removed(kernel: &Arc<Kernel>, code: u32, expected: 
 #[test]
 fn request_ends_before_the_device_is_removed() {
     explore::check(500, |kernel| {
-        asked_while_the_device_is_removed(kernel, NEXT, 0);
+        sent_while_the_device_is_removed(kernel, NEXT, 0);
     });
     explore::check(500, |kernel| {
-        asked_while_the_device_is_removed(kernel, HANG, nt::STATUS_IO_TIMEOUT);
+        sent_while_the_device_is_removed(kernel, HANG, nt::STATUS_IO_TIMEOUT);
     });
 }
 
@@ -362,7 +362,7 @@ impl Device for Trusts {
             .0
             .device_control(control(FAIL), b"abc", &mut output, None, irql);
         assert_eq!((failed, output), (Err(Error::IO_DEVICE_ERROR), [7; 4]));
-        // The rest of the buffer is zero, not what was in the pool.
+        // The rest of the buffer is zero, not old content of the pool.
         let sent = self
             .0
             .device_control(control(NEXT), b"abc", &mut output, None, irql);

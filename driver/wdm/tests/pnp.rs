@@ -1,4 +1,4 @@
-//! A function driver's device is stopped, asked for special files and its capabilities, and removed, as the pages about these PnP requests say.
+//! A function driver's device is stopped, asked for special files and its capabilities, and removed, as the pages about these PnP requests require.
 
 mod common;
 

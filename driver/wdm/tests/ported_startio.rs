@@ -42,7 +42,7 @@ struct Polling {
     served: SpinLock<Option<Served>>,
 }
 
-/// Makes a read the one that is served: the timer polls the device for it.
+/// Starts the service of a read: the timer polls the device for it.
 fn serve(
     timer: &Timer<Polling>,
     mut start: Start<Reads>,
@@ -136,7 +136,7 @@ fn reads_are_served_and_cancelled() {
     let file = device.open(Access::Read).expect("it opens");
     assert_eq!(file.read(0, 3).status(), Some(nt::STATUS_BUFFER_TOO_SMALL));
     let reads = [(); 4].map(|()| file.read(0, 4));
-    // The one that is served and one that waits.
+    // The read that is served and one that waits.
     assert!(reads[0].cancel());
     assert!(reads[2].cancel());
     assert_eq!(reads[0].status(), Some(nt::STATUS_CANCELLED));

@@ -133,7 +133,7 @@ fn idle(kernel: &Arc<Kernel>) -> (Stack, File) {
     (stack, file)
 }
 
-/// As [`idle`], in a kernel whose allocations the test has fail.
+/// Like [`idle`], in a kernel in which the test makes allocations fail.
 fn idle_with_faults() -> (Arc<Faults>, Stack, File) {
     let faults = Arc::new(Faults::default());
     let kernel = Kernel::new(Config {

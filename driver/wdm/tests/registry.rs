@@ -11,7 +11,7 @@ use wdm::{
     RegistryKey,
 };
 
-/// A driver whose `DriverEntry` and AddDevice check what they read.
+/// A driver whose `DriverEntry` and AddDevice check the values that they read.
 struct Reader;
 
 struct Control;

@@ -1,5 +1,5 @@
 //! A device sends requests to the lower driver while it is removed. After `IRP_MN_REMOVE_DEVICE` was passed down, none arrives there: the
-//! lower driver has freed what it would use for them.
+//! lower driver has freed the memory that it would use for them.
 
 mod common;
 #[path = "common/raw.rs"]
@@ -29,7 +29,7 @@ const CODE: u32 = 0x22_2000;
 
 /// How many requests the lower driver has received.
 static RECEIVED: AtomicU32 = AtomicU32::new(0);
-/// What the upper driver's own requests have returned, one in each call of `remove`.
+/// The results of the upper driver's own requests, one in each call of `remove`.
 static RETURNED: Mutex<[Option<Result<usize, Error>>; 2]> = Mutex::new([None; 2]);
 
 /// The lower driver: completes each request.
@@ -72,7 +72,7 @@ impl Device for SwitchesOff {
     }
 
     fn remove(&self, irql: &mut PassiveLevel) {
-        // SAFETY: the lower driver accesses no memory by what is in the buffers.
+        // SAFETY: the lower driver accesses no memory by the contents of the buffers.
         let code = unsafe { ControlCode::new(CODE) };
         let timeout = Some(Duration::from_secs(1));
         let returned = self
@@ -108,7 +108,7 @@ fn nothing_is_sent_to_the_lower_driver_after_the_removal_was_passed_down() {
 /// The lower driver: while it is removed, the system sends requests to the device stack.
 struct IsAskedAgain;
 
-/// How many of these requests have come to the lower driver, and how many have ended before.
+/// How many of these requests have reached the lower driver, and how many have ended before that.
 static ARRIVED: AtomicU32 = AtomicU32::new(0);
 static REFUSED: AtomicU32 = AtomicU32::new(0);
 

@@ -1,4 +1,4 @@
-//! Threads that search an `IrpQueue` while others remove its first requests: they find what stays on the queue, wherever they were.
+//! Threads that search an `IrpQueue` while others remove its first requests: they find the requests that stay on the queue.
 
 mod common;
 

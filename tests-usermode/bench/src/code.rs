@@ -104,7 +104,7 @@ const WRAPPERS: &[Wrapper] = &[
     },
 ];
 
-/// The largest ratio. Equal is what was reached; less is not required.
+/// The largest ratio: as many instructions as in C.
 const MOST: f64 = 1.0;
 
 const PREAMBLE: &str = "# Instructions of each wrapper

@@ -16,7 +16,7 @@ use crate::{
     ratio, read,
 };
 
-/// How many rounds of each row are measured, one driver after the other. Half of the rounds start with either.
+/// How many rounds of each row are measured, one driver after the other. Half of the rounds start with each driver.
 const ROUNDS: usize = 41;
 /// How many requests there are in a round.
 const REQUESTS: u32 = 1_000;

@@ -17,7 +17,7 @@ struct Part {
     of: &'static [&'static str],
 }
 
-/// The parts that only the driver in Rust has come first, then those of both. What no part names belongs to the last one.
+/// The parts that only the driver in Rust has come first, then those of both. An instruction that no part names belongs to the last one.
 const PARTS: &[Part] = &[
     Part {
         what: "power states of the device and the system; C passes the requests on",

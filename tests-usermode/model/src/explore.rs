@@ -18,11 +18,11 @@
 //! every order was tried. If a search does not end, bound the preemptions ([`Search::preempting`]), or choose the orders at
 //! random.
 //!
-//! Some orders are not tried, so a mistake that needs one of them is not found, also if the search is complete:
+//! Some orders are not tried, so a mistake that needs one of them is not found, even if the search is complete:
 //!
 //! * No other thread runs between an access to plain memory or to an [atomic variable](nt::atomic) and the routine of the kernel before or after
-//!   it, nor directly after a routine that is not of the kinds above. With a point at each atomic variable, of which reference counts are the
-//!   most, the searches of `wdm` take up to 200 times as long.
+//!   it, nor directly after a routine that is not of the kinds above. With a point at each atomic variable, most of which are reference
+//!   counts, the searches of `wdm` take up to 200 times as long.
 //! * No other thread runs directly before an IRP is completed, nor directly after a lower driver has pended one, since most searches would
 //!   take several times as long.
 //! * In a loaded image, no other thread runs before or after the inline functions of the WDK, such as
@@ -44,7 +44,7 @@
 //!
 //! The model observes the objects that routines work on. For plain memory there is [`Shared`].
 //!
-//! This is the highest folder: it uses the others, and none of them uses it.
+//! This is the highest folder: it uses the others, and they do not use it.
 
 mod actor;
 mod depth_first;

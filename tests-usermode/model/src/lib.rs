@@ -56,7 +56,7 @@
 //! The routines of a thread's driver calls may use 192 KB of the stack together ([`Config::kernel_stack`]). Driver code that needs
 //! more than the 24 KB of a kernel stack, but less than that, is not found.
 //!
-//! A violation stops the thread forever, as a bug check does: nothing unwinds through the driver.
+//! A violation stops the thread forever, as a bug check does: the driver's stack is not unwound.
 //! [`Config::on_violation`] selects the effect on the program.
 //!
 //! # Testing your own driver

@@ -76,7 +76,7 @@ fn routine_is_registered_once_and_removed_once() {
 
 /// "Any driver that can be unloaded must remove all of its callbacks in its Unload routine."
 #[test]
-fn driver_that_goes_has_no_routine_for_bug_checks() {
+fn unloaded_driver_has_no_routine_for_bug_checks() {
     stops(
         |device| {
             let block = nt!(ExAllocatePoolWithTag(512, 64, 7));

@@ -132,7 +132,7 @@ fn fields_become_the_time_they_were_made_of() {
 /// [`RTL_OSVERSIONINFOEXW`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_osversioninfoexw): the size is 0x11c, and the
 /// product type is at 0x11a.
 #[test]
-fn version_is_that_of_the_size_that_is_asked_for() {
+fn version_has_the_requested_size() {
     run(&Kernel::new(Config::default()), || {
         let mut memory = [0xee_u8; 0x120];
         let version: *mut RTL_OSVERSIONINFOW = memory.as_mut_ptr().cast();

@@ -164,7 +164,7 @@ unsafe extern "C" fn opens_with(_: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -
 /// are mapped to these rights, as on the page of `ZwCreateFile`, and others are kept. `CreateFile` adds `SYNCHRONIZE` and
 /// `FILE_READ_ATTRIBUTES`.
 #[test]
-fn a_create_has_the_access_that_is_asked_for() {
+fn create_has_the_requested_access() {
     let kernel = Kernel::new(Config::default());
     // SAFETY: the entry point is that of a driver on `nt`.
     let driver = unsafe { Driver::load(&kernel, noting) }.expect("DriverEntry");

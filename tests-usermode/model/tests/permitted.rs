@@ -157,7 +157,7 @@ fn an_attempt_is_made_in_any_order_since_it_does_not_wait() {
 }
 
 #[test]
-fn the_order_of_locks_goes_with_their_memory() {
+fn order_of_locks_is_removed_with_their_memory() {
     passes(|device| {
         let fixed: *mut EX_SPIN_LOCK = extension(device).cast();
         let mut blocks: Vec<*mut EX_SPIN_LOCK> = Vec::new();

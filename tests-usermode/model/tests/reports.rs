@@ -185,7 +185,7 @@ fn start_and_remove(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn drivers_are_asked_for_the_state_of_a_device() {
+fn drivers_are_queried_for_the_state_of_a_device() {
     holds(start_and_remove);
     let kernel = Kernel::new(Config::default());
     // SAFETY: as above.

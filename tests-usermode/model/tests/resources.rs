@@ -27,7 +27,7 @@ fn with_resource(body: impl FnOnce(*mut ERESOURCE)) {
 }
 
 #[test]
-fn access_is_granted_to_a_thread_as_often_as_it_asks() {
+fn access_is_granted_to_a_thread_as_often_as_it_acquires() {
     passes(|| {
         with_resource(|resource| {
             nt!(KeEnterCriticalRegion());

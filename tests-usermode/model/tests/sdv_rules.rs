@@ -360,7 +360,11 @@ fn a_driver_sends_no_request_that_is_reserved_for_the_system() {
 /// Registers its completion routine with its own device object, or with that of the lower driver.
 struct Registers<const M: u8>;
 
-unsafe extern "C" fn goes_on(_: *mut DEVICE_OBJECT, irp: *mut IRP, _: *mut c_void) -> NTSTATUS {
+unsafe extern "C" fn continue_completion(
+    _: *mut DEVICE_OBJECT,
+    irp: *mut IRP,
+    _: *mut c_void,
+) -> NTSTATUS {
     if nt!(irp::pending_returned(irp)) {
         mark(irp);
     }
@@ -374,7 +378,7 @@ impl<const M: u8> Steps for Registers<M> {
         let lower = lower::<Self>(device);
         let of_routine = if M == FAULTY { lower } else { device };
         nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
-        let (routine, context) = (Some(goes_on as _), null_mut());
+        let (routine, context) = (Some(continue_completion as _), null_mut());
         let status = nt!(IoSetCompletionRoutineEx(
             of_routine, irp, routine, context, 1, 1, 1
         ));
@@ -469,7 +473,7 @@ unsafe extern "C" fn passes_wmi_down(
     unsafe { steps::entry::<Provides>(driver, path) }
 }
 
-fn asked_for_data(kernel: &Arc<Kernel>, entry: DriverEntry) {
+fn queried_for_data(kernel: &Arc<Kernel>, entry: DriverEntry) {
     const IRP_MN_QUERY_ALL_DATA: u8 = 0;
     let stage = Stage::stack(kernel, entry, &[]);
     let status = stage.device.system_control(IRP_MN_QUERY_ALL_DATA);
@@ -480,8 +484,8 @@ fn asked_for_data(kernel: &Arc<Kernel>, entry: DriverEntry) {
 /// <https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-wmiforward>
 #[test]
 fn a_wmi_request_is_passed_down() {
-    let faulty: Scenario = |kernel| asked_for_data(kernel, steps::entry::<Provides>);
-    let correct: Scenario = |kernel| asked_for_data(kernel, passes_wmi_down);
+    let faulty: Scenario = |kernel| queried_for_data(kernel, steps::entry::<Provides>);
+    let correct: Scenario = |kernel| queried_for_data(kernel, passes_wmi_down);
     let found = pair(faulty, correct, Rule::WmiForward);
     assert_eq!((found.0, found.1), (0xc9, 0x220));
 }

@@ -52,7 +52,7 @@ fn verify(wanted: &RTL_OSVERSIONINFOEXW, conditions: &[(u32, u8)]) -> NTSTATUS {
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlverifyversioninfo>: the system is Windows 10, version 2004,
 /// and the comparison of the versions goes from the major version to the service pack.
 #[test]
-fn the_version_is_compared_with_the_one_that_a_driver_wants() {
+fn version_is_compared_with_the_required_one() {
     run(&Kernel::new(Config::default()), || {
         let at_least = [
             (MAJOR, AT_LEAST),

@@ -9,7 +9,7 @@ use pdb2::{FallibleIterator, PDB, TypeData, TypeFinder, TypeIndex};
 pub enum Type {
     /// A number, or another type without fields that cannot be dereferenced: a function, `void`.
     Plain,
-    /// A structure or union, by name.
+    /// A structure or union, identified by its name.
     Record(String),
     Pointer(Box<Self>),
     Array(Box<Self>),

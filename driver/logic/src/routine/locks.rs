@@ -115,7 +115,7 @@ struct Meeting {
 }
 
 impl Meeting {
-    /// The number of attempts to meet.
+    /// The number of attempts in which the two threads try to meet.
     const TRIES: u32 = 1000;
     /// The number of times that each thread polls the state in one attempt, which takes a few microseconds.
     const POLLS: u32 = 200;

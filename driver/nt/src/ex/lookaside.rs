@@ -22,7 +22,7 @@ pub type PALLOCATE_FUNCTION_EX = Option<
 pub type PFREE_FUNCTION_EX =
     Option<unsafe extern "C" fn(Buffer: *mut c_void, Lookaside: *mut LOOKASIDE_LIST_EX)>;
 
-/// A lookaside list: blocks of one size, of which some that were freed are kept.
+/// A lookaside list: blocks of one size, some of which are kept after they were freed.
 ///
 /// The fields that change while the list is used are atomic or in a cell, so that there can be references to the list.
 #[repr(C, align(16))]

@@ -1,4 +1,4 @@
-//! Lookaside lists of a pool, whose routines get no pointer to the list. `ExAllocateFromNPagedLookasideList` and its kin are
+//! Lookaside lists of a pool, whose routines get no pointer to the list. `ExAllocateFromNPagedLookasideList` and the related routines are
 //! inline functions in the WDK.
 
 use core::{ffi::c_void, mem::transmute};

@@ -97,12 +97,12 @@ pub struct IoControl {
     pub output_length: u32,
 }
 
-/// Returns the address of `Tail.Overlay`. The pointer is only computed, and is valid wherever `irp` is.
+/// Returns the address of `Tail.Overlay`. The pointer is only computed, and is valid if `irp` is.
 fn overlay(irp: *mut IRP) -> *mut TailOverlay {
     irp.wrapping_byte_add(offset_of!(IRP, Tail)).cast()
 }
 
-/// Returns the address of `IoStatus`. The pointer is only computed, and is valid wherever `irp` is.
+/// Returns the address of `IoStatus`. The pointer is only computed, and is valid if `irp` is.
 fn status_block(irp: *mut IRP) -> *mut StatusBlock {
     irp.wrapping_byte_add(offset_of!(IRP, IoStatus)).cast()
 }
@@ -368,7 +368,7 @@ pub unsafe fn cancel_irql(irp: *mut IRP) -> u8 {
 
 /// Returns the address of `Tail.Overlay.ListEntry`, by which a driver can link an IRP that it owns.
 ///
-/// The pointer is only computed, and is valid wherever `irp` is.
+/// The pointer is only computed, and is valid if `irp` is.
 #[must_use]
 pub fn list_entry(irp: *mut IRP) -> *mut LIST_ENTRY {
     overlay(irp)
@@ -389,7 +389,7 @@ pub unsafe fn from_list_entry(entry: *mut LIST_ENTRY) -> *mut IRP {
 
 /// Returns the address of `Tail.Overlay.DeviceQueueEntry`, which overlaps the first three words of `DriverContext`.
 ///
-/// The pointer is only computed, and is valid wherever `irp` is.
+/// The pointer is only computed, and is valid if `irp` is.
 #[must_use]
 pub fn device_queue_entry(irp: *mut IRP) -> *mut KDEVICE_QUEUE_ENTRY {
     overlay(irp).cast()
@@ -408,7 +408,7 @@ pub unsafe fn from_device_queue_entry(entry: *mut KDEVICE_QUEUE_ENTRY) -> *mut I
 /// Returns the address of the first two words of `Tail.Overlay.DriverContext` as a `LIST_ENTRY`, by which a driver
 /// can link an IRP that it owns into a second list. A device queue uses the same words.
 ///
-/// The pointer is only computed, and is valid wherever `irp` is.
+/// The pointer is only computed, and is valid if `irp` is.
 #[must_use]
 pub fn second_list_entry(irp: *mut IRP) -> *mut LIST_ENTRY {
     overlay(irp).cast()

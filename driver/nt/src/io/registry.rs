@@ -1,4 +1,4 @@
-//! The registry: keys, their values, and the routines of the run-time library that take a key by a place and a path.
+//! The registry: keys, their values, and the routines of the run-time library that take a key as a root and a path.
 
 use core::ffi::c_void;
 
@@ -36,7 +36,7 @@ pub const RTL_QUERY_REGISTRY_DIRECT: u32 = 0x20;
 pub const RTL_QUERY_REGISTRY_DELETE: u32 = 0x40;
 pub const RTL_QUERY_REGISTRY_TYPECHECK: u32 = 0x100;
 
-/// The places that a path can be relative to.
+/// The roots that a path can be relative to.
 pub const RTL_REGISTRY_ABSOLUTE: u32 = 0;
 pub const RTL_REGISTRY_SERVICES: u32 = 1;
 pub const RTL_REGISTRY_CONTROL: u32 = 2;

@@ -115,15 +115,15 @@ pub unsafe fn master_irp(irp: *mut IRP) -> *mut IRP {
 /// Sets `AssociatedIrp.SystemBuffer`.
 ///
 /// # Safety
-/// The caller owns `irp`, which is no associated IRP.
+/// The caller owns `irp`, which is not an associated IRP.
 pub unsafe fn set_system_buffer(irp: *mut IRP, buffer: *mut c_void) {
     // SAFETY: guaranteed by the caller.
     let associated = unsafe { &mut (*irp).AssociatedIrp };
     associated.SystemBuffer = buffer;
 }
 
-/// Fills a stack location in for a device control: `MajorFunction`, and `Parameters.DeviceIoControl` but for
-/// `Type3InputBuffer`, which is NULL.
+/// Fills in a stack location for a device control: `MajorFunction`, and `Parameters.DeviceIoControl` with a
+/// `Type3InputBuffer` of NULL.
 ///
 /// # Safety
 /// The stack location is that of the next lower driver in an IRP that the caller owns.
@@ -158,7 +158,7 @@ pub unsafe fn set_type3_input(stack: *mut IO_STACK_LOCATION, input: *mut c_void)
     unsafe { (*field).Type3InputBuffer = input };
 }
 
-/// Fills a stack location in for a read or a write: `MajorFunction`, and `Parameters.Read` or `Parameters.Write` with a `Key` of
+/// Fills in a stack location for a read or a write: `MajorFunction`, and `Parameters.Read` or `Parameters.Write` with a `Key` of
 /// zero.
 ///
 /// # Safety

@@ -45,7 +45,7 @@ unsafe extern "C" {
 pub unsafe fn set_start_io(driver: *mut DRIVER_OBJECT, routine: PDRIVER_STARTIO) {
     // SAFETY: only the address is computed, inside the driver object.
     let field = unsafe { &raw mut (*driver).DriverStartIo };
-    // SAFETY: the field is a StartIo routine or NULL, whatever the bindings call its type.
+    // SAFETY: the field is a StartIo routine or NULL. Only the name of its type depends on the bindings.
     unsafe { field.cast::<PDRIVER_STARTIO>().write(routine) };
 }
 

@@ -67,7 +67,7 @@ pub type PKBUGCHECK_REASON_CALLBACK_ROUTINE = Option<
     ),
 >;
 
-/// A registration of a routine that the system calls for a reason in a bug check. It is initialised as the other one.
+/// A registration of a routine that the system calls for a reason in a bug check. It is initialised as [`KBUGCHECK_CALLBACK_RECORD`] is.
 #[repr(C)]
 pub struct KBUGCHECK_REASON_CALLBACK_RECORD {
     pub Entry: LIST_ENTRY,

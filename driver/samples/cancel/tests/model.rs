@@ -42,7 +42,7 @@ fn reads_get_one_sample_each_in_their_order() {
     assert!(!reads[0].is_done());
     assert_eq!(reads.each_ref().map(sample), [1, 2, 3]);
     assert!(begin.elapsed() < LONG);
-    // A read without room for a sample fails at once.
+    // A read without room for a sample fails immediately.
     assert_eq!(file.read(0, 3).answer(), STATUS_BUFFER_TOO_SMALL);
     // The hardware is polled again after it was idle.
     assert_eq!(sample(&file.read(0, 4)), 4);

@@ -13,7 +13,7 @@ use wdm::{
     log::{self, Level, Part},
 };
 
-/// The device type of the codes, of the part that is free for drivers.
+/// The device type of the codes, in the range that Microsoft does not reserve.
 const TYPE: u32 = 40_000;
 
 /// Sends a text and returns one. Both are copied.

@@ -133,7 +133,7 @@ fn driver_is_loaded_again_after_it_was_unloaded() {
     }
 }
 
-/// Every step of `DriverEntry` fails once, after which nothing is left, as the kernel checks, and the next load succeeds.
+/// Every step of `DriverEntry` fails once. After each failure the kernel checks for leaks, and the next load succeeds.
 #[test]
 fn failed_load_leaves_nothing() {
     let faults = Arc::new(Faults::default());

@@ -77,7 +77,7 @@ impl TimerRoutine for Alarm {
     }
 }
 
-/// A place for an alarm.
+/// A slot for an alarm.
 type Place = Option<Shared<Timer<Alarm>>>;
 
 const NO_ALARMS: [Place; MAX_EVENTS] = [const { None }; MAX_EVENTS];
@@ -103,7 +103,7 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// Makes a request pending for a time.
+    /// Pends a request for an interval.
     fn pend<'irp>(&self, irp: Irp<'irp>, time: Duration, irql: &mut PassiveLevel) -> Handled<'irp> {
         let due = Due {
             key: self.last_key.increment(),
@@ -119,7 +119,7 @@ impl Notifier {
         }
     }
 
-    /// Has an event set after a time.
+    /// Sets an event after an interval.
     fn set_later(
         &self,
         event: UserEvent,

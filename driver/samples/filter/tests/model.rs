@@ -210,7 +210,7 @@ fn cancel_against_write() {
     });
 }
 
-/// The removal waits for the requests that come back to the filter.
+/// The removal waits for the requests that return to the filter.
 #[test]
 fn read_against_surprise_removal() {
     hold(|kernel| {

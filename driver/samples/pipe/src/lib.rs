@@ -1,6 +1,6 @@
 //! A pipe: bytes that are written to the device can be read from it in the same order.
 //!
-//! A read is pending until there are bytes, and returns as many as there are and as its buffer can hold. A write is
+//! A read is pending until there are bytes, and returns as many of them as its buffer can hold. A write is
 //! pending until there is room, and is completed with the number of bytes that fit, which may be fewer than it has.
 //! Pending reads and writes can be cancelled.
 //!
@@ -22,7 +22,7 @@ use wdm::{
 
 use crate::ring::Ring;
 
-/// The size of the pipe in bytes, if the value `Capacity` in the device's hardware key is not another.
+/// The size of the pipe in bytes, unless the value `Capacity` in the device's hardware key specifies another size.
 pub const CAPACITY: usize = 4096;
 
 /// The class of the lock around the bytes: the queues' locks are acquired under it.

@@ -1,4 +1,4 @@
-//! The class on the left is a macro, and comes after the one on the right already.
+//! The class on the left is a macro, and already comes after the one on the right.
 
 use wdm::{lock_order, lock_order::Unlocked};
 

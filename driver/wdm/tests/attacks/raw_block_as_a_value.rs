@@ -1,4 +1,4 @@
-//! A block of a raw zone is used as a value, whatever its size is.
+//! A block of a raw zone is used as a value, whose size it may not have.
 
 use wdm::RawBlock;
 

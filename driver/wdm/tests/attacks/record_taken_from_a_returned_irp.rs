@@ -1,4 +1,4 @@
-//! The record of a request that has come back is taken out or kept, and the request is then completed with it.
+//! The record of a request that has returned is taken out or kept, and the request is then completed with it.
 
 use wdm::{PendedIrp, Returned, Shared};
 

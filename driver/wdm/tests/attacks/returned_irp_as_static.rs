@@ -1,4 +1,4 @@
-//! A request that has come back keeps its mark no longer than its call: it is stored for another.
+//! A request that has returned is stored, although its lifetime is that of the call.
 
 use wdm::{Irp, Returned};
 

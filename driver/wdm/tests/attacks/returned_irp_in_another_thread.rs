@@ -1,4 +1,4 @@
-//! The dispatch routine's IRP is sent to another thread after it has come back.
+//! The dispatch routine's IRP is sent to another thread after it has returned.
 
 use wdm::{Irp, Returned};
 

@@ -1,4 +1,4 @@
-//! A request that has come back is completed by its owner and as it came.
+//! A request that has returned is completed by its owner, and again as it was returned.
 
 use wdm::{NtStatus, PassiveLevel, PendedIrp, Returned};
 

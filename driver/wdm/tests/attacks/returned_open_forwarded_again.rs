@@ -1,4 +1,4 @@
-//! A filter forwards a close again when it has come back, so that the file is freed twice.
+//! A filter forwards a close again after it has returned, so that the file is freed twice.
 
 use wdm::{Error, FileIrp, Filter, Handled, NewFilter, PassiveLevel, PinInit};
 

@@ -1,4 +1,4 @@
-//! A filter takes the owner out of a request that has come back by a pattern.
+//! A filter removes the owner from a returned request by a pattern.
 
 use wdm::{Irp, Returned};
 

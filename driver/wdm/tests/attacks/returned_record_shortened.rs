@@ -1,4 +1,4 @@
-//! A request that has come back is coerced to one with another record.
+//! A request that has returned is coerced to one with another record.
 
 use wdm::{PendedIrp, Returned, Shared};
 

@@ -1,4 +1,4 @@
-//! A DPC waits for what a thread is woken with, and code that holds an object starts a thread.
+//! A DPC waits as a thread's routine does, and code that holds an object starts a thread.
 
 use core::time::Duration;
 

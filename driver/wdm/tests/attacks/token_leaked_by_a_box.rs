@@ -1,4 +1,4 @@
-//! A token is made to live for ever by a leaked box.
+//! A leaked box extends the lifetime of a token to `'static`.
 
 use wdm::PassiveLevel;
 

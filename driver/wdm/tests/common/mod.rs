@@ -25,7 +25,7 @@ impl<const LOOKUP: bool> QueueCallbacks for Quiet<LOOKUP> {
     const LOOKUP: bool = LOOKUP;
 }
 
-/// The state of a device that handles device controls, for tests that are about something else than [`wdm::Device`].
+/// The state of a device that handles device controls, for tests that do not test [`wdm::Device`] itself.
 pub trait Controls: Send + Sync + Sized + 'static {
     fn add(device: &mut NewDevice, irql: &mut PassiveLevel) -> Result<Self, Error>;
 
@@ -63,10 +63,10 @@ impl<C: Controls> wdm::Device for Controlled<C> {
     }
 }
 
-/// A place for a request, a thread or another value that a device keeps.
+/// A slot for a request, a thread or another value that a device keeps.
 pub type Place<T> = Shared<SpinLock<Option<T>>>;
 
-/// Makes an empty place.
+/// Makes an empty slot.
 pub fn place<T: Send + 'static>(
     owner: &DeviceObject,
     irql: &mut PassiveLevel,
@@ -173,7 +173,7 @@ impl Loaded {
     }
 }
 
-/// How a request ends, which takes longer only if it never ends.
+/// Returns how a request ends. The timeout is only reached if it never ends.
 pub fn end(request: &Request) -> Completion {
     let end = request.wait(Duration::from_secs(20));
     end.expect("the request ends")

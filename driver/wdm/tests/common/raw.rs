@@ -5,7 +5,7 @@ use std::{ptr::null_mut, sync::Arc};
 use nt::{DEVICE_OBJECT, DRIVER_OBJECT, IRP, NTSTATUS, UNICODE_STRING, irp};
 use ntmodel::{Driver, Kernel};
 
-/// What the driver does with requests that are not for PnP.
+/// The driver's handling of requests that are not for PnP.
 pub trait Control: 'static {
     /// The flags of the device object that say how reads and writes transfer data.
     const IO_TYPE: u32 = 0;

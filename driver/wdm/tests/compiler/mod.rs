@@ -7,7 +7,7 @@
 //! | `//~ unsafe_code` | unsafe code on this line |
 //! | `//~ lifetime` | an error about lifetimes on this line; such errors have no code |
 //! | `//~? E0080` | such an error in no line of this file: a constant of `wdm` that is evaluated for the file's types |
-//! | `//~^ E0277` | the same for the line above; each further `^` is one line more |
+//! | `//~^ E0277` | the same for the line above; each further `^` is one more line above |
 //! | <code>//~\| text</code> | this text as part of the error of the comment before |
 //!
 //! Such constants are evaluated when code is generated. So a folder named `built` is built, and other folders are
@@ -141,7 +141,7 @@ fn compile(folder: &Path, cases: &BTreeMap<String, PathBuf>) -> Output {
         ])
         .current_dir(&package)
         .env("CARGO_TARGET_DIR", scratch.join("target"))
-        // Lints that the manifest does not forbid do not count, whatever the flags of the tests are.
+        // Only the lints that the manifest forbids count, independent of the flags of the tests.
         .env("CARGO_ENCODED_RUSTFLAGS", "-Awarnings")
         .output()
         .expect("cargo runs")

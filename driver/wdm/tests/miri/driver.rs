@@ -164,7 +164,7 @@ impl Rig {
             looks += 1;
             assert!(looks <= 64, "the lock is held for {looks} IRPs");
             if number(irp) >= KEPT {
-                assert_eq!(number(irp), next, "one was left out, or seen twice");
+                assert_eq!(number(irp), next, "an IRP was skipped, or examined twice");
                 next += 1;
             }
             false

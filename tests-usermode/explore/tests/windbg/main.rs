@@ -100,7 +100,7 @@ fn pend(file: &File, queue: u32, tag: u64, key: u32) -> Request {
     interlock_explore::pend(file, request)
 }
 
-/// The state that a debugger has at a break: types, symbols and memory.
+/// The state that a debugger reads at a break: types, symbols and memory.
 struct Picture {
     layouts: Layouts,
     symbols: Value,

@@ -117,7 +117,7 @@ pub(in crate::ex) unsafe fn release(address: usize, block: Block) {
         return special::free(address);
     }
     let start = std::ptr::with_exposed_provenance_mut(address - block.offset);
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe { System.dealloc(start, block.whole) };
 }
 

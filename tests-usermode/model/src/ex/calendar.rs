@@ -31,7 +31,7 @@ fn fields_of(time: i64) -> TIME_FIELDS {
     let milliseconds = time.div_euclid(UNITS_PER_MILLISECOND);
     let days = milliseconds.div_euclid(MILLISECONDS_PER_DAY);
     let in_day = milliseconds.rem_euclid(MILLISECONDS_PER_DAY);
-    // At most one too many, since a year has more than 365 days on average only.
+    // The result is at most one too large, since the average year is only slightly longer than 365 days.
     let mut year = FIRST_YEAR + days / 365;
     while days_before(year) > days {
         year -= 1;

@@ -187,7 +187,7 @@ impl Kernel {
         object
     }
 
-    /// Returns whether an event stays, since it is permanent or a handle or a reference to it is left.
+    /// Returns whether an event continues to exist, since it is permanent or has a handle or a reference.
     pub(crate) fn is_event_open(&self, object: &EventObject) -> bool {
         let is_it = |other: &EventObject| other.address() == object.address();
         !object.is_freed

@@ -56,7 +56,7 @@ impl Handles {
         locked(&self.0).objects.remove(&handle.addr())
     }
 
-    /// Returns whether a handle is open to an object of this type that meets a condition.
+    /// Returns whether there is an open handle to an object of this type that meets a condition.
     pub(in crate::ex) fn any<T: Any>(&self, condition: impl Fn(&T) -> bool) -> bool {
         let table = locked(&self.0);
         let mut objects = table.objects.values();

@@ -1,5 +1,5 @@
-//! Lookaside lists of the nonpaged and of the paged pool: initialisation, deletion, and the memory of their blocks. They are those
-//! of [`lookaside`](super::lookaside) in all but the type of their routines.
+//! Lookaside lists of the nonpaged and of the paged pool: initialisation, deletion, and the memory of their blocks. They differ
+//! from those of [`lookaside`](super::lookaside) only in the type of their routines.
 
 use std::{ffi::c_void, mem::transmute};
 

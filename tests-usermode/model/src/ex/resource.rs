@@ -30,7 +30,7 @@ pub(super) struct Resource {
     /// The owner of exclusive access, and how often it has acquired it.
     exclusive: Option<(u32, u32)>,
     shared: BTreeMap<u32, u32>,
-    /// How many threads wait for exclusive access, which go before those that want shared access.
+    /// How many threads wait for exclusive access. They take precedence over threads that wait for shared access.
     waiting: u32,
 }
 
@@ -98,7 +98,7 @@ impl Resource {
 }
 
 impl Call {
-    /// Works on a resource, which must be initialised.
+    /// Calls a function with a resource, which must be initialised.
     fn resource<R>(
         &self,
         resource: *mut ERESOURCE,
@@ -211,7 +211,7 @@ impl Call {
         }
     }
 
-    /// Stops the system if the driver goes and has not deleted a resource.
+    /// Stops the system if the driver is unloaded and has not deleted a resource.
     pub(crate) fn require_no_resource(&self) {
         let first = locked(&self.kernel.ex().resources).keys().next().copied();
         if let Some(resource) = first {
@@ -341,7 +341,7 @@ extern "C" fn ExIsResourceAcquiredSharedLite(resource: *mut ERESOURCE) -> u32 {
 extern "C" fn ExEnterCriticalRegionAndAcquireResourceExclusive(
     resource: *mut ERESOURCE,
 ) -> *mut c_void {
-    // SAFETY: the routine checks what it is given; so for those below.
+    // SAFETY: the routine checks its arguments; the same holds for those below.
     unsafe { nt::KeEnterCriticalRegion() };
     // SAFETY: as above.
     unsafe { nt::ExAcquireResourceExclusiveLite(resource, 1) };

@@ -287,7 +287,7 @@ extern "C" fn RtlAnsiStringToUnicodeString(
     for place in 0..length {
         // SAFETY: the source has this number of bytes.
         let byte = unsafe { from.Buffer.wrapping_add(place).read() };
-        // SAFETY: the buffer has room for as many units, and a zero.
+        // SAFETY: the buffer has room for the same number of units, and a zero.
         unsafe { buffer.wrapping_add(place).write(byte.into()) };
     }
     // SAFETY: as above.
@@ -329,7 +329,7 @@ extern "C" fn RtlUnicodeStringToAnsiString(
     let buffer = buffer.cast::<u8>();
     for (place, unit) in from.iter().chain(&[0]).enumerate() {
         let byte = u8::try_from(*unit).unwrap_or(b'?');
-        // SAFETY: the buffer has room for as many bytes, and a zero.
+        // SAFETY: the buffer has room for the same number of bytes, and a zero.
         unsafe { buffer.wrapping_add(place).write(byte) };
     }
     *to = ANSI_STRING {
@@ -430,7 +430,7 @@ extern "C" fn RtlUpcaseUnicodeString(
     };
     let buffer = buffer.cast::<u16>();
     for (place, unit) in from.iter().enumerate() {
-        // SAFETY: the buffer has room for as many units.
+        // SAFETY: the buffer has room for the same number of units.
         unsafe { buffer.wrapping_add(place).write(upper(*unit)) };
     }
     *to = UNICODE_STRING {

@@ -15,7 +15,7 @@ use crate::{
 
 const APC_LEVEL: u8 = 1;
 
-/// The most data descriptors of an event.
+/// The maximum number of data descriptors of an event.
 const MOST_DATA: u32 = 128;
 
 /// The handles of the registered providers, and the last one that was given.
@@ -47,7 +47,7 @@ impl Call {
             return STATUS_INVALID_PARAMETER;
         }
         for index in 0..if data.is_null() { 0 } else { count as usize } {
-            // SAFETY: the caller passes so many descriptors.
+            // SAFETY: the caller passes this number of descriptors.
             let data = unsafe { data.wrapping_add(index).read() };
             let place = usize::try_from(data.Ptr).unwrap_or_default();
             if self.irql() > APC_LEVEL && data.Size != 0 {

@@ -29,7 +29,7 @@ const SERVICE_PACK_MAJOR: u32 = 0x20;
 const SUITE: u32 = 0x40;
 const PRODUCT: u32 = 0x80;
 
-/// Each type has so many bits in a condition mask, in the order of the types.
+/// The number of bits of each type in a condition mask, in the order of the types.
 const CONDITION_BITS: u32 = 3;
 
 /// Returns the condition for a type: `VER_EQUAL` (1), `VER_GREATER`, `VER_GREATER_EQUAL`, `VER_LESS`, `VER_LESS_EQUAL`, `VER_AND` or
@@ -50,7 +50,7 @@ fn meets<T: Ord>(condition: u64, system: &T, wanted: &T) -> Option<bool> {
     }
 }
 
-/// Compares what the mask names. The versions and the service packs are compared as one number, from the major version down.
+/// Compares the fields that the mask selects. The versions and the service packs are compared as one number, from the major version down.
 fn verify(wanted: &RTL_OSVERSIONINFOEXW, types: u32, conditions: u64) -> Option<bool> {
     let [major, minor, build] = VERSION;
     let mut holds = true;

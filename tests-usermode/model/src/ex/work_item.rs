@@ -1,4 +1,4 @@
-//! The work items of `ExQueueWorkItem`, which older drivers use. Each runs in a thread of its own, as those of the I/O manager do.
+//! The work items of `ExQueueWorkItem`, which older drivers use. Each runs in a separate thread, like those of the I/O manager.
 //!
 //! The driver owns the memory of an item, and its image does not stay loaded for the routine: the driver must wait for the
 //! routine before it is unloaded. A violation is [bug check
@@ -128,10 +128,10 @@ impl Call {
         }
     }
 
-    /// Stops the system if a driver is unloaded while an item of `ExQueueWorkItem` is queued, and waits until no routine runs of such an
-    /// item, none of an item of the I/O manager is queued or runs, and no power request that a driver has asked for goes on. The image of
-    /// the driver stays loaded for the latter two. For an item of `ExQueueWorkItem` it does not, but its routine may have told the
-    /// driver that it ends, and have nothing left to do but return.
+    /// Stops the system if a driver is unloaded while an item of `ExQueueWorkItem` is queued. Waits until no routine of such an item runs,
+    /// no item of the I/O manager is queued or runs, and no power request of a driver is in progress. The image of the driver stays
+    /// loaded for the latter two. It does not stay loaded for an item of `ExQueueWorkItem`, whose routine may have told the driver that
+    /// it ends and may only have to return.
     pub(crate) fn wait_for_work_items(&self) {
         let items = &self.kernel.ex().work_items;
         if let Some(item) = items.queued_in(0..usize::MAX) {

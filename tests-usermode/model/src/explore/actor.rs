@@ -65,7 +65,7 @@ impl Kernel {
         let theirs = Arc::clone(&outcome);
         Thread::new(self, name).start(move |kernel| {
             let result = catch_unwind(AssertUnwindSafe(part));
-            // Its last code may have accessed memory without a call of the kernel.
+            // The end of the function may have accessed memory without a call of the kernel.
             footprint::touch_memory();
             *locked(&theirs.0) = Some(result);
             kernel.sleepers.wake(theirs.wait());

@@ -12,15 +12,15 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// A variable of a driver under test that has no lock of its own. Two threads must not access it, at least one of them to
-/// write, unless something orders the two accesses.
+/// A variable of a driver under test that has no lock of its own. Two accesses by different threads, at least one of them a
+/// write, must be ordered.
 ///
-/// An [exploration](crate::explore) reports such a pair of accesses with both source lines. These order one thread after
-/// another: a lock that it acquires after the other's release; an event, timer or thread that it waits for; a DPC or work
+/// An [exploration](crate::explore) reports such a pair of accesses with both source lines. A thread is ordered after
+/// another by: a lock that it acquires after the other's release; an event, timer or thread that it waits for; a DPC or work
 /// item that the other has queued; an IRP that was completed; and a routine on an object on which the other has called a
-/// routine before, including the `Interlocked` ones on a number. So the order of two threads need not be tried to find that
-/// nothing orders them: a counter without a lock is found in the first schedule. If no variable of a driver is reported in
-/// any order of the operations on objects, then no order of its plain reads and writes makes a difference. That is why a
+/// routine before, including the `Interlocked` ones on a number. So a race is found without trying both orders of the two
+/// accesses: a counter without a lock is found in the first schedule. If no variable of a driver is reported in
+/// any order of the operations on objects, the order of its plain reads and writes makes no difference. Therefore a
 /// [complete](crate::explore::Explored::complete) search need not try them.
 ///
 /// These races remain undetected: in memory that is in no `Shared`; in memory that two threads access in sequence in each

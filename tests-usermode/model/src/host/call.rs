@@ -89,7 +89,7 @@ impl Call {
         }
     }
 
-    /// Stops the system if the routine is not the wait that the last one has announced: that one has not lowered the IRQL.
+    /// Stops the system if the last routine was called with `Wait` set, and this one is not a wait: the IRQL is still raised.
     fn require_announced_wait(&self) {
         self.must_wait.store(false, Ordering::Relaxed);
         let waits = self.routine.starts_with("KeWaitFor");
@@ -235,7 +235,7 @@ impl Call {
         let outer = enter_frame((&raw const here).addr());
         close_pages();
         let mode = thread::set_mode(Mode::Driver);
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         let result = unsafe { routine.call(arguments) };
         thread::set_mode(mode);
         leave_frame((&raw const here).addr(), outer);
@@ -263,7 +263,7 @@ fn enter_frame(frame: usize) -> usize {
     outer
 }
 
-/// Records that the frames of a driver routine are gone, and with them the objects in them.
+/// Records that the stack frames of a driver routine, with the objects in them, no longer exist.
 fn leave_frame(frame: usize, outer: usize) {
     let Some(thread) = thread::try_current() else {
         return;
@@ -287,8 +287,8 @@ impl Call {
         (here..self.frame.load(Ordering::Relaxed)).contains(&address)
     }
 
-    /// Records that an object is initialised. If it is on the stack of the driver routine that runs, it is gone when the
-    /// routine returns. Returns whether it is there: such memory may still contain what a function that has returned left in it.
+    /// Records that an object is initialised. If it is on the stack of the driver routine that runs, it no longer
+    /// exists when the routine returns. Returns whether it is on the stack, whose memory may still contain data of a function that has returned.
     pub(crate) fn note_initialised<T>(&self, object: *const T) -> bool {
         let address = object.addr();
         self.require_nonpaged(object);

@@ -31,10 +31,10 @@ macro_rules! driver_routines {
                         let routine = unsafe {
                             std::mem::transmute::<Self, unsafe extern "win64" fn($($type),*) -> R>(self)
                         };
-                        // SAFETY: passed on to the caller.
+                        // SAFETY: guaranteed by the caller.
                         return unsafe { routine($($argument),*) };
                     }
-                    // SAFETY: passed on to the caller.
+                    // SAFETY: guaranteed by the caller.
                     unsafe { self($($argument),*) }
                 }
             }

@@ -287,7 +287,7 @@ mod linux {
                 return;
             }
         }
-        // A second fault in this handler, or a thread that belongs to no kernel.
+        // A second fault in this handler ends the program; so does one in a thread that belongs to no kernel.
         if HANDLES.replace(true) {
             return give_up("a fault in the fault handler");
         }

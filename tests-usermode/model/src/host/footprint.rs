@@ -56,7 +56,7 @@ impl Footprint {
 
     fn add(&mut self, object: u32, access: Access) {
         if self.everything {
-            // It is dependent on every step already.
+            // It already is dependent on every step.
             return;
         }
         let exclusive = access == Access::Exclusive;

@@ -37,7 +37,7 @@ pub(crate) fn track() {
 #[derive(Default)]
 pub(crate) struct VectorClock(SmallVec<[u32; 8]>);
 
-/// The derived one copies each number on its own.
+/// The derived `Clone` copies the numbers one by one.
 impl Clone for VectorClock {
     fn clone(&self) -> Self {
         Self(SmallVec::from_slice(&self.0))
@@ -96,7 +96,7 @@ pub(crate) struct Touched {
 }
 
 impl Nodes {
-    /// Forgets what was in memory that is allocated or initialised.
+    /// Removes the records of earlier objects in memory that is allocated or initialised.
     pub(crate) fn forget(&self, range: Range<usize>) {
         if !TRACKS.load(Relaxed) {
             return;
@@ -188,7 +188,7 @@ impl Thread {
         self.synchronise_as(object, Access::Exclusive);
     }
 
-    /// As [`Thread::synchronise`], for work whose order may make no difference.
+    /// Like [`Thread::synchronise`], for work whose order may make no difference.
     #[inline]
     pub(crate) fn synchronise_as(&self, object: usize, access: Access) {
         footprint::touch(object, access);

@@ -1,8 +1,8 @@
-//! Special pages: memory that ends at a page without access, as that of Driver Verifier's
+//! Special pages: memory that ends at a page without access, as in Driver Verifier's
 //! [special pool](https://learn.microsoft.com/windows-hardware/drivers/devtest/special-pool).
 //!
-//! The pool's blocks and the buffers of requests are in such pages if they are no longer than a page, on Linux, while there are pages
-//! left. So an access past the end faults. A page is closed, which makes each access fault, in these cases:
+//! The pool's blocks and the buffers of requests are in such pages on Linux, if they are not longer than a page and
+//! a page is free. So an access past the end faults. A page is closed, which makes each access fault, in these cases:
 //!
 //! | contents | is closed |
 //! | --- | --- |
@@ -257,7 +257,7 @@ mod pages_of_host {
     use super::{Contents, PAGES};
     use crate::mutex::locked;
 
-    /// By their numbers.
+    /// Indexed by the number of the page.
     const ALL: [Contents; 5] = [
         Contents::Nonpaged,
         Contents::Paged,

@@ -1,4 +1,4 @@
-//! The routines of higher folders that lower folders call. There is no other way to call a higher folder. `kernel`
+//! The routines of higher folders that lower folders call. Lower folders call higher ones only through this table. `kernel`
 //! fills in the table.
 
 use std::sync::Arc;

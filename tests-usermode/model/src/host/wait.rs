@@ -27,8 +27,8 @@ use crate::{
     mutex::locked,
 };
 
-/// The maximum number of timers that expire while a thread waits by a virtual clock. If there are more, the only timers are
-/// periodic ones that end no wait.
+/// The maximum number of timers that expire while a thread waits by a virtual clock. If there are more, the remaining timers are
+/// periodic and do not end a wait.
 const MOST_EXPIRATIONS: u32 = 100_000;
 
 /// The scheduler of the threads.
@@ -301,7 +301,7 @@ impl Sleepers {
         self.suspended.fetch_add(1, SeqCst);
         let result = away(|| {
             shuttle::future::block_on(pin!(poll_fn(|context| {
-                // `shuttle` can run this again before another thread has woken this one, which is then still recorded.
+                // `shuttle` can run this again before another thread has woken this one. It is then still recorded as sleeping.
                 let mut tasks = locked(&self.tasks);
                 let place = tasks.iter().position(|task| task.thread == thread.number);
                 if let Some(place) = place {

@@ -8,7 +8,7 @@ use crate::format::{Text, Writer};
 
 /// A unit of text: a byte, or a UTF-16 unit.
 trait Unit: Copy + Default + PartialEq + 'static {
-    /// Returns the unit of a character. One that there is no unit for becomes a question mark.
+    /// Returns the unit of a character. A character that has no unit becomes a question mark.
     fn of(character: char) -> Self;
 
     /// Returns the number of the unit, in lower case if it is an ASCII letter.
@@ -143,7 +143,7 @@ fn strncat<U: Unit>(to: *mut U, from: *const U, count: usize) -> *mut U {
 
 /// Returns where a unit is in text, or in the zero that ends it.
 fn find<U: Unit>(text: *const U, is_last: bool, is_wanted: impl Fn(U) -> bool) -> *const U {
-    // SAFETY: the text is so long.
+    // SAFETY: the text has this length.
     let is_there = |index: &usize| is_wanted(unsafe { at(text, *index) });
     let mut places = 0..=strlen(text);
     let found = if is_last {

@@ -10,7 +10,7 @@ use nt::{
 
 /// The routine of lists of both kinds: a list of a pool passes no pointer to the list.
 extern "win64" fn allocate(kind: i32, size: usize, tag: u32) -> *mut c_void {
-    // SAFETY: the routine checks what it is given.
+    // SAFETY: the routine checks its arguments.
     unsafe { nt::ExAllocatePoolWithTag(kind, size, tag) }
 }
 
@@ -46,7 +46,7 @@ pub(super) extern "win64" fn initialise(
         unsafe { transmute::<*const (), PALLOCATE_FUNCTION_EX>(allocate as *const ()) }
     });
     let free_ex = free_ex.or(free_of_image());
-    // SAFETY: passed on to the image.
+    // SAFETY: guaranteed by the image.
     unsafe {
         nt::ExInitializeLookasideListEx(list, allocate_ex, free_ex, kind, flags, size, tag, depth)
     }
@@ -59,7 +59,7 @@ pub(super) extern "win64" fn delete(list: *mut LOOKASIDE_LIST_EX) {
     if address(list_fields.FreeEx) == address(free_of_image()) {
         list_fields.FreeEx = Some(free_of_host);
     }
-    // SAFETY: passed on to the image.
+    // SAFETY: guaranteed by the image.
     unsafe { nt::ExDeleteLookasideListEx(list) };
 }
 
@@ -107,7 +107,7 @@ pub(super) extern "win64" fn initialise_nonpaged(
     depth: u16,
 ) {
     let (allocate, free) = routines_of_pool(allocate, free);
-    // SAFETY: passed on to the image.
+    // SAFETY: guaranteed by the image.
     unsafe {
         nt::ExInitializeNPagedLookasideList(list, allocate, free, flags, size, tag, depth);
     }
@@ -123,18 +123,18 @@ pub(super) extern "win64" fn initialise_paged(
     depth: u16,
 ) {
     let (allocate, free) = routines_of_pool(allocate, free);
-    // SAFETY: passed on to the image.
+    // SAFETY: guaranteed by the image.
     unsafe { nt::ExInitializePagedLookasideList(list, allocate, free, flags, size, tag, depth) };
 }
 
 pub(super) extern "win64" fn delete_nonpaged(list: *mut NPAGED_LOOKASIDE_LIST) {
     restore(list.cast());
-    // SAFETY: passed on to the image.
+    // SAFETY: guaranteed by the image.
     unsafe { nt::ExDeleteNPagedLookasideList(list) };
 }
 
 pub(super) extern "win64" fn delete_paged(list: *mut PAGED_LOOKASIDE_LIST) {
     restore(list.cast());
-    // SAFETY: passed on to the image.
+    // SAFETY: guaranteed by the image.
     unsafe { nt::ExDeletePagedLookasideList(list) };
 }

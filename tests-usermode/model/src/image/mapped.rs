@@ -365,7 +365,7 @@ fn known() -> Vec<(&'static str, usize)> {
     known
 }
 
-/// What becomes of an image that imports routines which the model lacks.
+/// The handling of an image that imports routines that the model lacks.
 #[derive(Clone, Copy)]
 enum Lacking {
     Refused,

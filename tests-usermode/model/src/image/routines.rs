@@ -62,7 +62,7 @@ macro_rules! routines {
             vec![$((
                 stringify!($name),
                 address(|$($argument),*| {
-                    // SAFETY: the image keeps to the routine's documentation, as whoever loads it says.
+                    // SAFETY: the image follows the routine's documentation, which the code that loads it guarantees.
                     unsafe { nt::$name($($argument),*) }
                 }),
             )),*]

@@ -167,7 +167,7 @@ unsafe extern "C" {
 
 fn wmi_complete_request() -> usize {
     routines::address(|device, irp, status, used, boost| {
-        // SAFETY: the image keeps to the routine's documentation, as whoever loads it says.
+        // SAFETY: the image follows the routine's documentation, which the code that loads it guarantees.
         unsafe { WmiCompleteRequest(device, irp, status, used, boost) }
     })
 }
@@ -189,7 +189,7 @@ fn wmi_system_control() -> usize {
 fn create_device_secure() -> usize {
     routines::address(
         |driver, extension, name, kind, characteristics, exclusive, security, class, device| {
-            // SAFETY: the image keeps to the routine's documentation, as whoever loads it says.
+            // SAFETY: the image follows the routine's documentation, which the code that loads it guarantees.
             unsafe {
                 IoCreateDeviceSecure(
                     driver,

@@ -2,19 +2,19 @@
 
 use rustc_hash::FxHashMap;
 
-/// The length of the memory for which there is one place in a block. Two IRPs never start in the same.
+/// The number of bytes of memory for each slot of a block. Two IRPs never start in the same slot's memory.
 const PLACE: usize = 256;
 
-/// The number of places of a block.
+/// The number of slots of a block.
 const PLACES: usize = 64;
 
 type Block<T> = Box<[Option<(usize, T)>; PLACES]>;
 
-/// Values by address. Those of addresses that are near each other are near each other too, so that they are in the cache together. In a
-/// hash map, each of 100,000 values is out of the cache.
+/// Values by address. The values of adjacent addresses are adjacent in memory, so that they share cache lines. In a
+/// hash map with 100,000 values, almost every access is a cache miss.
 pub(in crate::io) struct AddressMap<T> {
     blocks: FxHashMap<usize, Block<T>>,
-    /// The values whose place had another one.
+    /// The values whose slot already had a value.
     others: FxHashMap<usize, T>,
 }
 
@@ -86,7 +86,7 @@ mod tests {
         let mut random = 1_u32;
         for step in 0..20_000 {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            // Several addresses have the same place.
+            // Several addresses have the same slot.
             let address = 48 * ((random >> 16) as usize % 1024);
             if random >> 15 & 1 == 0 {
                 map.insert(address, step);

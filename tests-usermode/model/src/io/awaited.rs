@@ -1,4 +1,4 @@
-//! Requests of a driver that are answered on its stack, and so are waited for.
+//! Requests of a driver whose status block or event is on its stack, so that the driver must wait for them.
 
 use std::sync::atomic::Ordering;
 
@@ -8,11 +8,11 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// The largest part of a stack that the frames of drivers take.
+/// The maximum size of the frames of drivers on a stack.
 const STACK: usize = 1 << 20;
 
 impl Call {
-    /// Returns whether a driver sends a request that it has made, and the event of it is set.
+    /// Returns whether an IRP is a request that its driver is about to send, and its event is set.
     pub(in crate::io) fn is_event_set(&self, record: &IrpRecord) -> bool {
         if record.origin != Origin::Threaded || record.is_down() {
             return false;
@@ -27,7 +27,7 @@ impl Call {
                 != 0
     }
 
-    /// Stops the system if a dispatch routine has returned, and a request that it has sent is to be answered on its stack.
+    /// Stops the system if a dispatch routine has returned while the status block or event of a request that it has sent is on its stack.
     pub(in crate::io) fn require_awaited(&self) {
         let io = self.kernel.io();
         if io.threaded.load(Ordering::Relaxed) == 0 {

@@ -21,7 +21,7 @@ use crate::{
     mutex::locked,
 };
 
-/// How a bus driver handles a PnP or power request of a device, other than by default.
+/// How a bus driver handles a PnP or power request of a device, if it does not complete it with success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BusAnswer {
     /// Completes the request with an error.

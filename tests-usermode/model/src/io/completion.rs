@@ -27,7 +27,7 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// What the status of an IRP reads as that the I/O manager has ended.
+/// The value of the status in an IRP that the I/O manager has ended.
 const ENDED: i32 = i32::from_ne_bytes([FREED; 4]);
 
 impl Call {
@@ -376,7 +376,7 @@ impl Call {
         });
         self.free_mdls(record);
         self.kernel.io().retire(record);
-        // SAFETY: the IRP has ended, and its memory stays as long as the record. Whoever reads the status now breaks a rule.
+        // SAFETY: the IRP has ended, and its memory stays as long as the record. Code that reads the status after this breaks a rule.
         unsafe { nt::irp::set_status(record.raw(), ENDED) };
         record.fill_ended();
         if record.is_linked() {

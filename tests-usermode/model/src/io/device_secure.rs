@@ -45,7 +45,7 @@ extern "C" fn IoCreateDeviceSecure(
     let (Some(dacl), true) = (dacl, has_name) else {
         return STATUS_INVALID_PARAMETER;
     };
-    // SAFETY: passed on to the caller.
+    // SAFETY: guaranteed by the caller.
     let status = unsafe {
         nt::IoCreateDevice(
             driver,

@@ -67,7 +67,7 @@ impl Driver {
     /// `entry` is the entry point of a driver that passes values of the types that `nt` declares: the model detects
     /// broken rules, but not every invalid pointer.
     pub unsafe fn load(kernel: &Arc<Kernel>, entry: DriverEntry) -> Result<Self, NTSTATUS> {
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { Self::start(kernel, entry, None) }
     }
 
@@ -91,7 +91,7 @@ impl Driver {
         if image.has_inline_locks() {
             kernel.ke().has_inline_locks.store(true, Ordering::Relaxed);
         }
-        // SAFETY: passed on to the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { Self::start(kernel, entry, Some(image)) }
     }
 
@@ -297,14 +297,14 @@ impl Driver {
     /// Unloads the driver, whose PnP devices were removed. Its named devices can no longer be opened. Waits until their last file is
     /// closed and the routines of its work items, which reference the driver object, have returned. Then checks
     /// for leaks: memory, device objects, references to them, symbolic links, work items, handles, timers, DPCs and IRPs. While another
-    /// driver is loaded, whose they can be, only device objects and IRPs are checked.
+    /// driver is loaded, which can own them, only device objects and IRPs are checked.
     pub fn unload(mut self) {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("DriverUnload");
         let driver = self.object();
         let devices = &self.kernel.io().devices;
         if call.is_last_driver(driver) {
-            // No other driver can release what IoGetDeviceObjectPointer has opened, for which the unload would wait.
+            // No other driver can release what IoGetDeviceObjectPointer has opened, and the unload would wait for it.
             call.require_no_file_reference(|file| file.requestor_mode() == nt::KERNEL_MODE);
         }
         call.wait_until_closed(&devices.of_driver(driver));
@@ -312,9 +312,9 @@ impl Driver {
         let extension = unsafe { (*driver).DriverExtension };
         // SAFETY: as above.
         let is_pnp = unsafe { (*extension).AddDevice }.is_some();
-        // A driver that is no PnP driver ends its requests, and detaches and deletes its devices, in its Unload routine.
+        // A driver that is not a PnP driver ends its requests, and detaches and deletes its devices, in its Unload routine.
         if is_pnp {
-            // A cause that holds a device object is reported before that.
+            // If something keeps a device object, it is reported before the device object.
             call.require_no_irp_of(driver, |record| record.origin == Origin::IoManager);
             let of_pnp = devices.of_driver(driver).into_iter();
             let of_pnp = of_pnp.filter(|device| devices.pdo_of(*device).is_some());
@@ -373,7 +373,7 @@ fn lacks(routine: &str) -> ! {
 }
 
 impl Call {
-    /// Returns whether no other driver is loaded than the one that is unloaded.
+    /// Returns whether only the driver that is being unloaded is loaded.
     fn is_last_driver(&self, driver: *mut DRIVER_OBJECT) -> bool {
         let drivers = locked(&self.kernel.io().drivers);
         drivers.iter().all(|loaded| *loaded == driver.addr())

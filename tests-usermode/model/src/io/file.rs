@@ -61,7 +61,7 @@ impl Access {
 pub(crate) struct Opening {
     /// The rights to the device object, none of which is generic.
     pub(crate) access: u32,
-    /// What follows the device's name.
+    /// The part of the name after the device's name.
     pub(crate) name: String,
     /// The address of the device object whose name is opened; `None` for the physical device object, by the name of an interface.
     pub(crate) object: Option<usize>,
@@ -123,7 +123,7 @@ impl FileInner {
         i8::from(!self.by_kernel)
     }
 
-    /// Notes that the step that runs looks at the file, or changes it. The order in which IRPs are counted in and off makes no
+    /// Records that the current step reads or changes the file. The order in which IRPs are counted in and off makes no
     /// difference until the file is closed.
     fn touch(&self, access: footprint::Access) {
         footprint::touch(self.object().addr(), access);

@@ -42,7 +42,7 @@ pub(crate) fn hang(kernel: &Arc<Kernel>) -> Violation {
     let _attached = Attached::as_thread(Thread::new(kernel, "nobody"));
     let call = Call::enter("no thread can continue");
     let mut live = kernel.io().live();
-    // Cancelled IRPs come first, since Driver Verifier reports them.
+    // Cancelled IRPs are reported first, since Driver Verifier reports them.
     live.sort_by_key(|record| {
         let is_general = record.diagnose().0 == Rule::IrpProcessingComplete;
         (!record.is_cancelled(), is_general, record.number)

@@ -28,7 +28,7 @@ use crate::{
 /// The directories in which drivers name events, in lower case. `Global` in the first is a link to it.
 const DIRECTORIES: [&str; 4] = [r"\basenamedobjects", r"\kernelobjects", r"\callback", ""];
 
-/// The events that have names, by their names in lower case, and those that have gone.
+/// The events that have names, by their names in lower case, and the events that no longer exist.
 #[derive(Default)]
 pub(crate) struct NamedEvents(Mutex<BTreeMap<String, Arc<EventObject>>>);
 
@@ -64,7 +64,7 @@ impl Kernel {
 }
 
 impl Call {
-    /// Creates an event, or opens the one that has the name already. Returns also whether it has existed.
+    /// Creates an event, or opens the event that already has the name. Also returns whether it existed.
     fn create_event(
         &self,
         name: Option<String>,
@@ -211,7 +211,7 @@ extern "C" fn ZwCreateEvent(
     }
 }
 
-/// As `NtOpenEvent` of user mode, whose status it is if nothing has the name.
+/// Like `NtOpenEvent` of user mode, with its status if no object has the name.
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ZwOpenEvent(

@@ -81,7 +81,7 @@ impl Namespace {
         Ok(object)
     }
 
-    /// Forgets the name of a device object that is deleted.
+    /// Removes the name of a device object that is deleted.
     pub(crate) fn remove_device(&self, object: usize) {
         locked(&self.devices).retain(|_, device| device.object != object);
     }
@@ -142,7 +142,7 @@ impl Namespace {
             return Err(STATUS_ACCESS_DENIED);
         }
         device.inner.file_opened();
-        // With the case in which it was given.
+        // In the case that the caller passed.
         let given = opened.chars().count().saturating_sub(rest.chars().count());
         let rest = opened.chars().skip(given).collect();
         Ok((Arc::clone(&device.inner), device.object, rest))
@@ -159,8 +159,8 @@ impl Kernel {
     /// Opens a device by its name, such as `\\.\Name` or `\Device\Name`, as a user (`NtCreateFile`).
     ///
     /// # Errors
-    /// `STATUS_OBJECT_NAME_NOT_FOUND` if nothing has that name, `STATUS_NO_SUCH_DEVICE` if the device is not initialised yet or
-    /// its driver is being unloaded, `STATUS_ACCESS_DENIED` if the user may not have the access or the device is exclusive and open, and what the driver answers.
+    /// `STATUS_OBJECT_NAME_NOT_FOUND` if no object has that name, `STATUS_NO_SUCH_DEVICE` if the device is not initialised yet or
+    /// its driver is being unloaded, `STATUS_ACCESS_DENIED` if the user may not have the access or the device is exclusive and open, and the errors of the driver.
     pub fn open_device(
         self: &Arc<Self>,
         name: &str,

@@ -41,7 +41,7 @@ impl Mdls {
         locked(&self.allocated).remove(&mdl.addr());
     }
 
-    /// Notes that the pages of an MDL are mapped for user mode.
+    /// Records that the pages of an MDL are mapped for user mode.
     pub(in crate::io) fn map_for_user(&self, mdl: *mut MDL, address: *mut c_void) {
         locked(&self.user_mappings).push((mdl.addr(), address.addr()));
     }

@@ -1,4 +1,4 @@
-//! Power requests that a driver asks the power manager for.
+//! Power requests that a driver requests from the power manager.
 
 use std::{ffi::c_void, sync::Arc};
 
@@ -49,7 +49,7 @@ impl Requested {
                 Reserved: 0,
                 Information: information as u64,
             };
-            // Where the bus driver completes it later, it does so at DISPATCH_LEVEL.
+            // If the bus driver completes it later, it does so at DISPATCH_LEVEL.
             let is_raised = by_bus == Some(BusAnswer::Pend);
             let level = if is_raised { DISPATCH_LEVEL } else { 0 };
             let old_irql = call.raise_irql(level);
@@ -64,7 +64,7 @@ impl Requested {
     }
 }
 
-/// The request is sent by another thread, which is one of the things that Windows does.
+/// The request is sent by another thread, as Windows may do.
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-porequestpowerirp)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]

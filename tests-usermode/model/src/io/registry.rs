@@ -81,7 +81,7 @@ pub(crate) unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16] {
 }
 
 impl Kernel {
-    /// Does something with the registry.
+    /// Calls a function with the registry.
     fn with_hive<T>(&self, work: impl FnOnce(&mut Hive) -> T) -> T {
         let mut hive = locked(&self.io().registry.0);
         work(hive.get_or_insert_with(|| Hive::new(&self.config)))

@@ -71,7 +71,7 @@ impl Call {
         }
     }
 
-    /// Forgets the routines of a driver whose `DriverEntry` has failed.
+    /// Removes the routines of a driver whose `DriverEntry` has failed.
     pub(in crate::io) fn forget_reinitialisations(&self, driver: *mut DRIVER_OBJECT) {
         let mut all = locked(&self.kernel.io().reinitialisations.0);
         all.retain(|next| next.driver != driver.addr());

@@ -198,9 +198,9 @@ extern "C" fn IoInitializeRemoveLockEx(
     // SAFETY: the caller gives room for a lock.
     let before = unsafe { call.view_new::<RemoveLock, _>(lock) };
     let known = locked(&call.kernel.io().remove_locks.0).contains_key(&lock.addr());
-    // If the memory was used for something else, the lock is new.
+    // If the memory was used for another object, the lock is new.
     let is_lock = before.event.waiters.is_linked_to_itself();
-    // So it is after the removal of the device that it was for.
+    // The same applies after the removal of the device that the lock belonged to.
     let devices = &call.kernel.io().devices;
     let owner = devices.owner_of_extension(lock.addr());
     let is_in_use = owner.is_some_and(|device| devices.is_drivers(device));

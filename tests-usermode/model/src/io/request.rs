@@ -139,9 +139,9 @@ impl Request {
         called
     }
 
-    /// Does the first half of `IoCancelIrp`, in the worst case: sets `Irp->Cancel` and takes the Cancel routine without
+    /// Performs the first half of `IoCancelIrp`, in the worst case: sets `Irp->Cancel` and takes the Cancel routine without
     /// the cancel spin lock, which is acquired when the routine is [called](Cancelling::finish). So a single thread can
-    /// do between the two halves what another thread could do.
+    /// perform, between the two halves, the steps of another thread.
     #[must_use]
     pub fn begin_cancel(&self) -> Cancelling<'_> {
         let _attached = Attached::to(&self.kernel);

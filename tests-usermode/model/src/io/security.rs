@@ -101,7 +101,7 @@ impl Dacl {
     /// `descriptor` is valid for its whole length.
     unsafe fn read(descriptor: *const u8) -> Option<Self> {
         let [revision, _, control @ ..] =
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             unsafe { descriptor.cast::<[u8; 4]>().read() };
         let control = u16::from_le_bytes(control);
         if revision != 1 || control & SE_DACL_PRESENT == 0 {
@@ -142,7 +142,7 @@ impl Dacl {
     /// `list` is valid for its whole length.
     unsafe fn read_list(list: *const u8) -> Option<Self> {
         let byte = |offset: usize| {
-            // SAFETY: passed on to the caller.
+            // SAFETY: guaranteed by the caller.
             let byte = unsafe { list.add(offset) };
             // SAFETY: as above.
             unsafe { byte.read() }

@@ -34,7 +34,7 @@ struct Attributes {
     wanted: Option<Next>,
 }
 
-/// How often StartIo may call itself. The number of queued packets, of which each can add a call, is up to the senders.
+/// How often StartIo may call itself. The senders determine the number of queued packets, each of which can add a call.
 const DEEPEST: u32 = 16;
 
 /// The parameters with which the next packet is started.

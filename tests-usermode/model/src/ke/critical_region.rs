@@ -14,7 +14,7 @@ const APC_INDEX_MISMATCH: u32 = 1;
 
 const APC_LEVEL: u8 = 1;
 
-/// The priority of a thread that was given no other.
+/// The priority of a thread whose priority was not set.
 const PRIORITY: i32 = 8;
 
 impl Call {

@@ -119,7 +119,7 @@ impl Processors {
         bit.trailing_zeros()
     }
 
-    /// Records that a step takes or frees a processor or looks at its DPCs. The order of two such steps makes a difference only if a thread
+    /// Records that a step acquires or releases a processor or reads its DPCs. The order of two such steps makes a difference only if a thread
     /// can have to wait for a processor, or another thread queues DPCs on it.
     fn touch(&self, kernel: &Kernel) {
         let any_affinity = kernel.ke().any_affinity.load(Ordering::Relaxed);

@@ -38,8 +38,8 @@ pub(crate) unsafe fn alive<'a, T>(entry: *const T) -> Option<&'a T> {
     unsafe { entry.as_ref() }
 }
 
-/// Returns whether an entry is on a list with others: the links lead from each to the next one and back, and at last to this
-/// entry again. The links of an entry that a driver has forgotten, by initialising the head again, lead past it.
+/// Returns whether an entry is on a list with others: the links of each entry and the next one point to each other, and finally to this
+/// entry again. If a driver has initialised the head again while the entry was on the list, its links no longer lead back to it.
 pub(crate) fn is_on_list(entry: usize) -> bool {
     let mut at = entry;
     for _ in 0..LOOK {

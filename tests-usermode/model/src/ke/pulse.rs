@@ -1,6 +1,6 @@
 //! `KePulseEvent`: an event that is set for the threads that wait for it.
 //!
-//! A thread that waits for several objects does not observe a pulse. On Windows a thread that runs a kernel APC does not either.
+//! A thread that waits for several objects does not observe a pulse. On Windows, neither does a thread that runs a kernel APC.
 //!
 //! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-kepulseevent)
 
@@ -22,7 +22,7 @@ impl Thread {
         taken.ok().map(drop)
     }
 
-    /// Forgets a pulse of an earlier wait.
+    /// Clears the record of a pulse during an earlier wait.
     pub(in crate::ke) fn forget_pulse(&self) {
         self.pulsed.store(0, Ordering::Relaxed);
     }

@@ -71,7 +71,7 @@ fn take_all(objects: &[&Dispatcher], thread: &Thread) -> Option<NTSTATUS> {
         return None;
     }
     for (place, object) in objects.iter().enumerate() {
-        // Another host thread can have been faster.
+        // Another host thread can have satisfied its wait first.
         if object.take(thread).is_none() {
             let taken = objects.iter().take(place);
             taken.for_each(|object| object.give_back(thread));

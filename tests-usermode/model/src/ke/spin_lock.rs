@@ -65,7 +65,7 @@ impl Call {
         }
     }
 
-    /// Forgets the place of a lock in the order, when it is initialised.
+    /// Removes a lock from the order, when it is initialised.
     pub(crate) fn forget_order(&self, lock: usize) {
         self.kernel.ke().lock_order.forget(lock);
     }

@@ -1,5 +1,5 @@
 //! Threaded DPCs. The model runs each as an ordinary DPC, as a system does in which threaded DPCs are disabled: at `DISPATCH_LEVEL`, so that
-//! a routine which does not keep to its restrictions is found. Windows also runs them at `PASSIVE_LEVEL`, for which a lock must be acquired
+//! a violation of the restrictions of threaded DPCs is found. Windows also runs them at `PASSIVE_LEVEL`, for which a lock must be acquired
 //! with `KeAcquireSpinLockForDpc`.
 //!
 //! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/introduction-to-threaded-dpcs)

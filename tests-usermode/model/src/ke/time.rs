@@ -93,6 +93,6 @@ extern "C" fn KeStallExecutionProcessor(microseconds: u32) {
     } else {
         std::thread::sleep(time);
     }
-    // A value that the driver polls can change in this time.
+    // A value that the driver polls can change during this time.
     call.yield_processor();
 }

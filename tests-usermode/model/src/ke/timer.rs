@@ -131,7 +131,7 @@ extern "C" fn KeSetTimerEx(timer: *mut KTIMER, due: i64, period: i32, dpc: *mut 
     call.set_drivers_timer(object, due, period, dpc)
 }
 
-/// A timer that may expire later expires at its time, as it may.
+/// A timer that is allowed to expire later expires at its due time.
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetcoalescabletimer)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]

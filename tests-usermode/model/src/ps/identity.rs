@@ -46,7 +46,7 @@ pub(super) fn thread_id(thread: &Thread) -> HANDLE {
 }
 
 impl Call {
-    /// Returns the process of the thread. A thread of user mode that serves no request of a file stands for a thread of the system, such
+    /// Returns the process of the thread. A thread of user mode that serves no request of a file represents a thread of the system, such
     /// as one of the PnP manager.
     pub(crate) fn process(&self) -> Process {
         if self.serves_user_mode() {
@@ -102,7 +102,7 @@ extern "C" fn ExGetPreviousMode() -> i8 {
     KERNEL_MODE + i8::from(call.serves_user_mode())
 }
 
-/// The system is no checked build.
+/// The system is not a checked build.
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-psgetversion)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]

@@ -120,7 +120,7 @@ impl HeldLocks {
         self.count.store(all.len(), Relaxed);
     }
 
-    /// Removes the innermost lock if it fulfils a condition.
+    /// Removes the innermost lock if it meets a condition.
     pub(crate) fn pop_if(&self, is_meant: impl FnOnce(&Held) -> bool) -> Option<Held> {
         let mut all = self.all();
         let last = all.pop_if(|last| is_meant(last));

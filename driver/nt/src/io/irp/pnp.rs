@@ -28,7 +28,7 @@ struct DeviceCapabilities {
 }
 
 /// Sets bits of the `DEVICE_CAPABILITIES` that `Parameters.DeviceCapabilities.Capabilities` of the current stack location points to, such as
-/// [`SURPRISE_REMOVAL_OK`](crate::SURPRISE_REMOVAL_OK). Returns `false`, and sets none, if the structure is not of version 1 or has no bits.
+/// [`SURPRISE_REMOVAL_OK`](crate::SURPRISE_REMOVAL_OK). Returns `false`, and sets no bits, if the structure is not of version 1 or has no bits.
 ///
 /// # Safety
 /// The caller owns `irp`, and it is an `IRP_MN_QUERY_CAPABILITIES`.

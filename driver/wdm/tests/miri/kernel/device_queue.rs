@@ -90,7 +90,7 @@ unsafe fn insert(
         }
         if busy {
             let before = match key.and_then(|key| key.checked_add(1)) {
-                // Behind all entries whose keys are not larger.
+                // After all entries whose keys are not larger.
                 // SAFETY: as above.
                 Some(next) => unsafe { first_from(head, next) },
                 None => head,

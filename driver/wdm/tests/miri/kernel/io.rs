@@ -334,7 +334,7 @@ impl Device for Once {
         device: &mut NewDevice,
         irql: &mut PassiveLevel,
     ) -> Result<impl PinInit<Self, Error>, Error> {
-        ADD.take().expect("what is to be run")(device, irql);
+        ADD.take().expect("the closure to run")(device, irql);
         Err::<Result<Self, Error>, Error>(Error::UNSUCCESSFUL)
     }
 

@@ -51,7 +51,7 @@ pub(super) fn cleanup<S: Steps>(kernel: &Arc<Kernel>) {
     }
 }
 
-/// No request is pending when the driver is to complete the oldest one.
+/// The driver is requested to complete the oldest request while none is pending.
 pub(super) fn nothing_to_complete<S: Steps>(kernel: &Arc<Kernel>) {
     let harness = set_up::<OwnQueue<S>>(kernel);
     assert_eq!(harness.send(COMPLETE).answer(), STATUS_NOT_FOUND);

@@ -1,6 +1,6 @@
-//! The functions of the C run-time library that take the size of their room, and others on single units and on memory.
+//! The functions of the C run-time library that take the size of a buffer, and others on single units and on memory.
 //!
-//! A function that is given too little room ends the text at its start and returns an error. The kernel has no handler for invalid
+//! If the buffer is too small, a function writes an empty text and returns an error. The kernel has no handler for invalid
 //! parameters.
 //!
 //! [Their description](https://learn.microsoft.com/cpp/c-runtime-library/security-features-in-the-crt)
@@ -9,11 +9,11 @@ use super::{Unit, at, copy, format, length, strlen};
 
 const EINVAL: i32 = 22;
 const ERANGE: i32 = 34;
-/// The count of a copy that may be cut off, and the result of one that was.
+/// The count of a copy that may be truncated, and the result of a truncated copy.
 const TRUNCATE: usize = usize::MAX;
 const STRUNCATE: i32 = 80;
 
-/// Ends text at its start, if there is room; returns the error.
+/// Writes an empty text, if there is room; returns the error.
 fn refuse<U: Unit>(to: *mut U, size: usize, error: i32) -> i32 {
     if !to.is_null() && size != 0 {
         // SAFETY: the image gives room of this size.
@@ -43,7 +43,7 @@ fn copy_to<U: Unit>(to: *mut U, size: usize, place: usize, from: *const U, count
 }
 
 fn strcpy_s<U: Unit>(to: *mut U, size: usize, from: *const U) -> i32 {
-    // More units than any text has, which are not cut off.
+    // More units than any text has, so that nothing is truncated.
     copy_to(to, size, 0, from, TRUNCATE - 1)
 }
 
@@ -176,7 +176,7 @@ fn wcsupr(text: *mut u16) -> *mut u16 {
 /// Returns how many units at the start of text are among the wanted ones.
 fn strspn<U: Unit>(text: *const U, wanted: *const U) -> usize {
     let is_wanted = |index: &usize| {
-        // SAFETY: the text is so long.
+        // SAFETY: the text has this length.
         let unit = unsafe { at(text, *index) };
         let mut places = 0..strlen(wanted);
         // SAFETY: as above.
@@ -195,7 +195,7 @@ fn memchr(memory: *const u8, wanted: i32, count: usize) -> *const u8 {
 
 /// Reads a decimal number at the start of text, after spaces and with a sign.
 fn atoi<U: Unit>(text: *const U) -> i32 {
-    // SAFETY: the text is so long.
+    // SAFETY: the text has this length.
     let units = (0..strlen(text)).map(|index| unsafe { at(text, index) }.number());
     let mut units = units
         .skip_while(|unit| matches!(unit, 9..=13 | 32))

@@ -24,7 +24,7 @@ impl IrpRecord {
         self.origin == Origin::IoManager || locked(&self.state).sent_from.is_some()
     }
 
-    /// Returns whether a driver that has the IRP, or has passed it down, got it for a device object that fulfils a condition.
+    /// Returns whether a driver that has the IRP, or has passed it down, received it for a device object that meets a condition.
     pub(crate) fn has_device(&self, is_meant: impl Fn(*mut DEVICE_OBJECT) -> bool) -> bool {
         (self.current()..=self.stack_count).any(|number| {
             // SAFETY: the stack location is inside the memory.

@@ -1,4 +1,4 @@
-//! What is known of a key: `ZwQueryKey`, `ZwEnumerateKey`, and its deletion.
+//! Information about a key: `ZwQueryKey`, `ZwEnumerateKey`, and its deletion.
 
 use std::ffi::c_void;
 
@@ -28,7 +28,7 @@ fn length(bytes: usize) -> u32 {
 }
 
 impl Hive {
-    /// Returns what is known of a key by a class, and the length of its fixed part; `None` if there is no such class.
+    /// Returns the information about a key of a class, and the length of its fixed part; `None` if there is no such class.
     fn information(&self, path: &str, class: i32) -> Option<(Vec<u8>, usize)> {
         let node = self.node(path)?;
         let name = utf_16(&node.name);

@@ -1,4 +1,4 @@
-//! The routines of the run-time library that take a key by a place and a path.
+//! The routines of the run-time library that take a key as a root and a path.
 
 use std::ffi::c_void;
 
@@ -14,7 +14,7 @@ use crate::{ex::terminated, host::Call, verifier::Rule};
 const BY_HANDLE: u32 = 0x4000_0000;
 const OPTIONAL: u32 = 0x8000_0000;
 
-/// The places that a path can be relative to, from `RTL_REGISTRY_ABSOLUTE` to `RTL_REGISTRY_USER`.
+/// The roots that a path can be relative to, from `RTL_REGISTRY_ABSOLUTE` to `RTL_REGISTRY_USER`.
 const PLACES: [&str; 6] = [
     "",
     r"\Registry\Machine\System\CurrentControlSet\Services",
@@ -32,7 +32,7 @@ impl Call {
         call
     }
 
-    /// Returns the path of the key that is given by a place and a path or a handle.
+    /// Returns the path of the key that is given by a root and a path, or by a handle.
     pub(super) fn relative(&self, place: u32, path: *const u16) -> Result<String, NTSTATUS> {
         if place & BY_HANDLE != 0 {
             let handle: HANDLE = path.cast_mut().cast();

@@ -41,7 +41,7 @@ unsafe fn name_of(name: *const UNICODE_STRING) -> String {
     unsafe { text(name) }
 }
 
-/// Returns what is known of a value by a `KEY_VALUE_INFORMATION_CLASS`, and the length of its fixed part; `None` if there is no
+/// Returns the information about a value of a `KEY_VALUE_INFORMATION_CLASS`, and the length of its fixed part; `None` if there is no
 /// such class.
 fn information(class: i32, value: &Value) -> Option<(Vec<u8>, usize)> {
     const BASIC: i32 = 0;
