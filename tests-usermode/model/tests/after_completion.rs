@@ -1,4 +1,4 @@
-//! What a driver does with an IRP and its file object after it has completed the IRP.
+//! Uses of an IRP and its file object by a driver after it has completed the IRP.
 
 #[macro_use]
 mod call;

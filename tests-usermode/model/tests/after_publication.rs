@@ -35,7 +35,7 @@ fn breaks(scenario: Scenario, rule: Rule) {
     assert_eq!(found.violation.rule, rule, "\n{found}");
 }
 
-/// A block of the pool: an entry of a list, and a number that its maker writes.
+/// A block of the pool: an entry of a list, and a number that the creator of the block writes.
 #[repr(C, align(16))]
 struct Block {
     entry: UnsafeCell<[u64; 4]>,
@@ -53,7 +53,7 @@ const TIMER: u8 = 7;
 const TIMER_EX: u8 = 8;
 const COALESCABLE: u8 = 9;
 
-/// Where one thread gives a block to another one, which frees it. With `AFTER` it is written after it was given.
+/// One thread passes a block to another one, which frees it. With `AFTER` the block is written after it was passed.
 struct Given<const BY: u8, const AFTER: bool> {
     list: UnsafeCell<LIST_ENTRY>,
     single: UnsafeCell<SINGLE_LIST_ENTRY>,
@@ -204,7 +204,7 @@ fn given<const BY: u8, const AFTER: bool>(device: *mut DEVICE_OBJECT) {
     delete(device);
 }
 
-/// Tests a way to give a block.
+/// Tests a way to pass a block.
 fn is_found_and_only_that<const BY: u8>() {
     breaks(scenario(given::<BY, true>), Rule::FreedMemory);
     passes(given::<BY, false>);
@@ -224,7 +224,7 @@ fn memory_is_written_after_another_thread_can_have_freed_it() {
     is_found_and_only_that::<COALESCABLE>();
 }
 
-/// Memory that the thread frees that gives up the last reference.
+/// Memory that is freed by the thread that releases the last reference.
 struct Counted<const AFTER: bool> {
     references: AtomicI32,
     number: Cell<u32>,

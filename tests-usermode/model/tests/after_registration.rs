@@ -41,7 +41,7 @@ impl<const SAFE: bool> Steps for Filter<SAFE> {
     }
 }
 
-/// A driver whose requests are completed at once.
+/// A driver whose requests are completed immediately.
 struct Function;
 
 impl Steps for Function {
@@ -65,7 +65,7 @@ fn filtered<const SAFE: bool>(kernel: &Arc<Kernel>) {
     filter.add_filter(&device).expect("AddDevice");
     sender.join();
     let file = Arc::into_inner(file).expect("no actor uses the file");
-    // It was opened before the filter was there.
+    // It was opened before the filter was attached.
     file.close();
     device.remove().expect("no file is open");
     filter.unload();

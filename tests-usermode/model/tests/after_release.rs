@@ -134,7 +134,7 @@ fn a_pointer_that_is_cleared_after_any_lock_was_released_is_used_twice() {
     is_found_and_only_that::<RESOURCE>();
 }
 
-/// An operation that one thread ends and another one waits for and frees.
+/// An operation that one thread ends. Another thread waits for it and frees it.
 struct Operation {
     done: UnsafeCell<KEVENT>,
     state: Cell<u32>,
@@ -249,7 +249,7 @@ fn an_event_is_initialised_after_the_work_item_was_queued_that_sets_it() {
 const RUN_DOWN: u8 = 0;
 const REMOVE_LOCK: u8 = 1;
 
-/// Memory that is freed when a thread has given up its protection: a run-down protection or a remove lock.
+/// Memory that is freed when a thread has released its protection: run-down protection or a remove lock.
 struct Protected<const KIND: u8, const AFTER: bool> {
     /// Enough for each kind.
     protection: UnsafeCell<[u64; 8]>,
@@ -288,7 +288,7 @@ impl<const KIND: u8, const AFTER: bool> Protected<KIND, AFTER> {
         assert_eq!(status, 0);
     }
 
-    /// Gives the protection up. The last use is counted before or after that.
+    /// Releases the protection. The last use is counted before or after that.
     unsafe extern "C" fn ends(context: *mut c_void) {
         // SAFETY: the context is a value that lives until the protection is given up.
         let this = unsafe { &*context.cast::<Self>() };

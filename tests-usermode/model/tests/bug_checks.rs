@@ -1,4 +1,4 @@
-//! What stops the system without a debugger, and routines that a driver registers for bug checks.
+//! Calls that stop the system without a debugger, and routines that a driver registers for bug checks.
 //!
 //! Microsoft's pages: [`DbgBreakPoint`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-dbgbreakpoint),
 //! [`KeRegisterBugCheckCallback`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keregisterbugcheckcallback),

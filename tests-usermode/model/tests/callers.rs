@@ -17,11 +17,11 @@ fn functions(body: fn()) -> Vec<String> {
         .collect()
 }
 
-/// Releases a lock that nobody holds.
+/// Releases a lock that is not held.
 fn break_a_rule() {
     let mut lock: KSPIN_LOCK = 0;
     nt!(KeReleaseSpinLock(&raw mut lock, 0));
-    // Otherwise the call above would be this function's last, and its frame gone.
+    // Otherwise the call above could be a tail call, which would remove this function's frame.
     black_box(());
 }
 

@@ -1,4 +1,4 @@
-//! A bus driver that reports its children, and its mistakes.
+//! A bus driver that reports its children, and mistakes of bus drivers.
 //!
 //! Microsoft's pages: [`IoInvalidateDeviceRelations`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioinvalidatedevicerelations),
 //! [`IRP_MN_QUERY_DEVICE_RELATIONS`](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-query-device-relations),
@@ -21,7 +21,7 @@ use nt::{
 use ntmodel::{Access, Config, Device, Driver, File, Kernel, Rule};
 use steps::{complete, skip};
 
-/// The IOCTLs of the bus: a child arrives or goes, and the requests that the last child has got.
+/// The IOCTLs of the bus: a child arrives or is removed, and the requests that the last child has got.
 const PLUG: u32 = 0x22_2000;
 const UNPLUG: u32 = 0x22_2004;
 const SEEN: u32 = 0x22_2008;

@@ -271,7 +271,7 @@ unsafe extern "C" fn opened_early(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_ST
     let device = set_up(driver, 0, Some(unload));
     // SAFETY: the driver has just created the device object.
     assert_ne!(unsafe { (*device).Flags } & nt::DO_DEVICE_INITIALIZING, 0);
-    // The other thread looks as long as this one waits.
+    // The other thread tries to open the device while this one waits.
     common::delay(-200 * common::MILLISECOND);
     STATUS_SUCCESS
 }
@@ -342,7 +342,7 @@ unsafe extern "C" fn names(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -
 }
 
 #[test]
-fn names_are_given_once() {
+fn name_is_given_to_one_object() {
     common::load(&Kernel::new(Config::default()), names);
 }
 

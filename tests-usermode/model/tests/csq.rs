@@ -38,7 +38,7 @@ enum Mistake {
     CompletesQueued,
 }
 
-/// The queue of a driver, as its pages have it.
+/// The queue of a driver, as documented.
 #[repr(C)]
 struct Own {
     csq: UnsafeCell<IO_CSQ>,
@@ -362,7 +362,7 @@ fn an_irp_that_was_cancelled_is_inserted_and_completed() {
     }
 }
 
-/// Has a queue that accepts one IRP of a context, and no other.
+/// The queue accepts one IRP with a context, and no other IRP.
 struct Refuses;
 
 unsafe extern "C" fn insert_one(csq: *mut IO_CSQ, irp: *mut IRP, word: *mut c_void) -> NTSTATUS {

@@ -24,7 +24,7 @@ fn open(device: *mut DEVICE_OBJECT, kind: u32) -> (NTSTATUS, HANDLE) {
     (status, handle)
 }
 
-/// A device of the driver's own is no physical one.
+/// The driver's own device object is not a physical device object.
 #[test]
 fn keys_belong_to_the_physical_device_object() {
     passes(|device| {

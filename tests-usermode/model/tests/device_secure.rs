@@ -62,7 +62,7 @@ fn create(driver: *mut DRIVER_OBJECT, name: &str, security: &str) -> NTSTATUS {
     })
 }
 
-/// What the routine returns for an `IRP_MJ_CREATE`.
+/// The result of the routine for an `IRP_MJ_CREATE`.
 static OF_CREATE: AtomicI32 = AtomicI32::new(0);
 
 /// Completes an IOCTL with the answer for the access that is its function.

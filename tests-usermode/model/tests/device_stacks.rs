@@ -1,4 +1,4 @@
-//! What a filter driver may do in a device stack, and what it may not.
+//! The operations that a filter driver may perform in a device stack, and those that it may not.
 
 #[macro_use]
 mod call;
@@ -23,7 +23,7 @@ use nt::{
 use ntmodel::{Config, Driver, Kernel, Rule};
 use steps::{FIRST, SECOND, Stage, Steps, complete, end_of, entry, lower, mark};
 
-/// Completes a request at once, or pends the first and completes it with the second.
+/// Completes a request immediately, or pends the first and completes it with the second.
 struct Function;
 
 impl Steps for Function {
@@ -64,7 +64,7 @@ fn is_opened(irp: *mut IRP) {
     assert_eq!(access, file);
 }
 
-/// What a filter does with an `IRP_MJ_DEVICE_CONTROL`.
+/// The filter's handling of an `IRP_MJ_DEVICE_CONTROL`.
 trait Filter: 'static {
     fn pass(device: *mut DEVICE_OBJECT, below: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS;
 }
@@ -163,7 +163,7 @@ unsafe extern "C" fn sets(_: *mut DEVICE_OBJECT, _: *mut IRP, event: *mut c_void
     STATUS_MORE_PROCESSING_REQUIRED
 }
 
-/// Sends a request of its own, which a driver below would forward at `DISPATCH_LEVEL`, and asks for the alignment.
+/// Sends a request of its own, which a driver below would forward at `DISPATCH_LEVEL`, and queries the alignment.
 struct Asks;
 
 impl Filter for Asks {

@@ -27,7 +27,7 @@ fn map(mdl: *mut MDL) -> *mut u8 {
     nt!(MmGetSystemAddressForMdlSafe(mdl, nt::NormalPagePriority)).cast()
 }
 
-/// Maps the MDL without a look at whether it is mapped.
+/// Maps the MDL without checking whether it is mapped.
 fn map_anyway(mdl: *mut MDL) {
     nt!(MmMapLockedPagesSpecifyCache(
         mdl,

@@ -1,4 +1,4 @@
-//! Rules of the routines' pages: each is broken, and found.
+//! Violations of the rules in the documentation of routines: each is found.
 
 #[macro_use]
 mod call;

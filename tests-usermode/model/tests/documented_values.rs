@@ -1,4 +1,4 @@
-//! Values of the routines' pages, and rules with a correct driver beside each.
+//! Documented values of routines, and violations of documented rules, each with a correct driver.
 
 #[macro_use]
 mod call;
@@ -165,7 +165,7 @@ fn interface_is_registered_once_by_each_name() {
 const QUERY_CAPABILITIES: u8 = 9;
 static CAPABILITIES: AtomicI32 = AtomicI32::new(0);
 
-/// Looks at the capabilities and at its own alignment.
+/// Reads the capabilities and its own alignment.
 struct Looks;
 
 impl Steps for Looks {

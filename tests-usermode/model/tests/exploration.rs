@@ -42,7 +42,7 @@ fn promises<const HOLDS: bool>(kernel: &Arc<Kernel>) {
     actor.join();
 }
 
-/// Checks that a scenario is found to break a rule, and again by its schedule, and that another one is not.
+/// Checks that a scenario breaks a rule, again when its schedule is replayed, and that another scenario breaks none.
 fn finds(rule: Rule, faulty: Scenario, twin: Scenario) {
     let found = explore(EVERY, faulty).expect_err("a rule is broken");
     assert_eq!(found.violation.rule, rule, "{found}");
@@ -85,7 +85,7 @@ fn an_assertion_that_fails_is_found_with_its_schedule() {
 }
 
 #[test]
-fn a_schedule_fits_if_each_thread_can_go_on_when_it_is_to() {
+fn schedule_fits_if_each_thread_can_continue_at_its_step() {
     let found = explore(EVERY, promises::<false>).expect_err("a promise is broken");
     let schedule = found.schedule.to_string();
     let play = |schedule: &str| {
@@ -101,7 +101,7 @@ fn a_schedule_fits_if_each_thread_can_go_on_when_it_is_to() {
         runnable: vec![0],
     };
     assert_eq!(play("b"), Err(misfit));
-    // It waits for its actor, and cannot go on for ever.
+    // It waits for its actor, so it cannot continue forever.
     let waits = play("a1000");
     assert!(
         matches!(waits, Err(Misfit::Thread { thread: 0, .. })),

@@ -1,4 +1,4 @@
-//! A filter driver above a function driver: the pending bit is propagated as the I/O manager does it, and a missing propagation is found.
+//! A filter driver above a function driver: the pending bit is propagated as by the I/O manager, and a missing propagation is found.
 
 #[macro_use]
 mod call;
@@ -75,7 +75,7 @@ impl Steps for Function {
                 if code == CANCELABLE {
                     nt!(irp::IoSetCancelRoutine(irp, Some(cancel::<Self>)));
                 }
-                // Seen by whoever completes it.
+                // Read by the thread that completes it.
                 nt::interlocked::YieldProcessor();
                 kept.store(irp, SeqCst);
                 STATUS_PENDING
@@ -242,7 +242,7 @@ impl Filter for Waits {
     }
 }
 
-/// Sends a request that is completed at once, and one that another request completes.
+/// Sends a request that is completed immediately, and one that another request completes.
 fn live<F: Filter>(kernel: &Arc<Kernel>) {
     let stage = start::<F>(kernel);
     assert_eq!(end_of(&stage.send(NOW)), STATUS_SUCCESS);

@@ -40,7 +40,7 @@ fn holds(body: impl common::Body) {
 /// The size of the remove lock of a free build.
 const SIZE: u32 = 0x20;
 
-/// A request that one thread queues and another one takes. With `LATE` it gets its hold of the remove lock when it is queued already.
+/// A request that one thread queues and another one takes. With `LATE` it gets its hold of the remove lock after it was queued.
 struct Queue<const LATE: bool> {
     remove_lock: UnsafeCell<IO_REMOVE_LOCK>,
     lock: UnsafeCell<KSPIN_LOCK>,
@@ -126,7 +126,7 @@ fn a_hold_of_a_remove_lock_is_released_before_it_is_acquired() {
     holds(queued::<false>);
 }
 
-/// An object that the main thread works with first, and another thread then. With `WAITS` the other one waits for that.
+/// An object that the main thread uses first, and then another thread. With `WAITS` the other one waits for the main thread.
 struct Shared<const WHAT: u8, const WAITS: bool> {
     object: *mut c_void,
     csq: UnsafeCell<IO_CSQ>,

@@ -147,7 +147,7 @@ fn registered_routine_must_be_called() {
     assert_eq!(found.rule, Rule::IoSetCompletionExCompleteIrp, "{found}");
 }
 
-/// Looks at the process of its request.
+/// Reads the process of its request.
 struct Requestor;
 
 impl Steps for Requestor {

@@ -1,4 +1,4 @@
-//! Images: the refused ones, and the kernel that a running image observes. Each is made here of a few instructions.
+//! Images: those that are refused, and the kernel as a running image observes it. Each image is made here from a few instructions.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
@@ -219,7 +219,7 @@ fn the_processor_and_the_thread_are_read_behind_gs() {
     assert_eq!(thread.rule, Rule::Pointer, "{thread}");
 }
 
-/// As the WDK's headers have `KeQuerySystemTime`, `KeQueryInterruptTime` and `KeQueryTickCount`, at addresses that are part of the system's interface.
+/// As the WDK's headers define `KeQuerySystemTime`, `KeQueryInterruptTime` and `KeQueryTickCount`, at addresses that are part of the system's interface.
 #[test]
 fn the_time_is_read_in_memory_that_the_kernel_shares() {
     // mov rax, [0FFFFF78000000014h]; mov rcx, 0FFFFF78000000320h; mov rdx, [rcx]; sub rax, rdx; setc al; movzx eax, al

@@ -37,7 +37,7 @@ fn entry() -> LIST_ENTRY {
     }
 }
 
-/// Inserts an entry into two lists, and removes it from the first one before, or does not.
+/// Inserts an entry into two lists, with or without removing it from the first one before.
 fn inserts<const REMOVES: bool>() {
     let (mut one, mut two) = (entry(), entry());
     let mut entries = [entry(), entry()];
@@ -66,7 +66,7 @@ fn entry_is_on_one_list() {
     passes(inserts::<true>);
 }
 
-/// Initialises a device queue again, with an entry on it or after that was removed.
+/// Initialises a device queue again, with an entry on it or after the entry was removed.
 fn initialises<const EMPTIES: bool>() {
     let mut queue = Box::new(KDEVICE_QUEUE { Reserved: [0; 5] });
     let mut entries: [KDEVICE_QUEUE_ENTRY; 2] = [
@@ -123,7 +123,7 @@ fn writes<const AFTER: bool>() {
     let mut value = ManuallyDrop::new(Box::new([0_u64; 4]));
     let second = (&raw mut **value).cast::<u64>().wrapping_add(1);
     if !AFTER {
-        // SAFETY: the box is there.
+        // SAFETY: the box is valid.
         unsafe { second.write_volatile(1) };
     }
     // SAFETY: it is dropped once.
@@ -179,7 +179,7 @@ fn periodic_timer_does_not_hide_a_hang() {
     assert_eq!(violation.rule, Rule::Hang, "\n{violation}");
 }
 
-/// Queues a work item when its device is removed, which sets a timer of the driver's, and cancels it or does not.
+/// Queues a work item when its device is removed, which sets a timer of the driver, and may cancel it.
 struct Leaves<const CANCELS: bool>;
 
 struct Timed {
@@ -190,7 +190,7 @@ struct Timed {
 // SAFETY: the kernel's routines alone touch the objects.
 unsafe impl Sync for Timed {}
 
-/// As a driver's global variables are, which go with its image.
+/// Like a driver's global variables, which are unmapped with its image.
 static TIMED: Timed = Timed {
     timer: UnsafeCell::new(KTIMER { Reserved: [0; 8] }),
     dpc: UnsafeCell::new(KDPC { Reserved: [0; 8] }),

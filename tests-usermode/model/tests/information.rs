@@ -120,7 +120,7 @@ fn a_driver_without_an_unload_routine_stays() {
     holds(unloads::<true>);
 }
 
-/// Uses an IRP after its completion, if `LATE`.
+/// Uses an IRP after its completion if `LATE` is set.
 struct UsesIrp<const LATE: bool>;
 
 static IRP_OF_BEFORE: AtomicPtr<IRP> = AtomicPtr::new(null_mut());
@@ -147,7 +147,7 @@ fn two_in_turn<const LATE: bool>(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn an_irp_is_not_looked_at_after_its_completion() {
+fn irp_is_not_accessed_after_its_completion() {
     let text = "is used after main has completed it";
     breaks(two_in_turn::<true>, Rule::CompletedIrp, text);
     holds(two_in_turn::<false>);

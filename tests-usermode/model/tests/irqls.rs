@@ -1,4 +1,4 @@
-//! Each routine that is called at an IRQL at which it may not be is found, by the rule that Microsoft's page names for it.
+//! Each call of a routine at an IRQL that is not allowed is found, by the rule that Microsoft's page names for it.
 
 #[macro_use]
 mod call;
@@ -229,7 +229,7 @@ fn irql_on_the_routines_page() {
     stops(queued, Rule::Irql, 0xc4, 0xe5, routine);
 }
 
-/// Routines at an IRQL above the one that their pages allow.
+/// Calls of routines at an IRQL above the documented maximum.
 #[test]
 fn irql_above_the_one_on_the_routines_page() {
     const BODIES: [(&str, fn()); 11] = [

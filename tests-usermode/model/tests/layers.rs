@@ -1,5 +1,5 @@
-//! The folders of a crate use one another one way, as a table says. What is read is the source text, so that nobody has to
-//! remember the table.
+//! The folders of a crate use each other in one direction only, as a table states. The test reads the source text, so that it
+//! finds every use.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-/// A folder, or a file beside the folders, and which of the others it may name.
+/// A folder, or a file next to the folders, and the others that it may name.
 type Row = (&'static str, &'static [&'static str]);
 
 /// A crate: where its sources are, its folders, each after those that it uses, and the types of one folder that others add

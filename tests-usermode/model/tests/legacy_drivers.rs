@@ -1,4 +1,4 @@
-//! Drivers without `AddDevice`: what they may do in their entry points and Unload routines.
+//! Drivers without `AddDevice`: the operations that are allowed in their entry points and Unload routines.
 
 #[macro_use]
 mod call;
@@ -110,7 +110,7 @@ fn a_legacy_filter_detaches_in_its_unload_routine() {
 
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iogetdeviceobjectpointer>: the top object of the stack.
 #[test]
-fn a_file_that_is_opened_by_name_goes_to_the_top_of_the_stack() {
+fn file_that_is_opened_by_name_sends_to_the_top_of_the_stack() {
     let kernel = Kernel::new(Config::default());
     let lower = load(&kernel, named);
     let filter = load(&kernel, legacy_filter);

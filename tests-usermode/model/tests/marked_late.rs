@@ -16,7 +16,7 @@ use nt::{DEVICE_OBJECT, IRP, NTSTATUS, STATUS_CANCELLED, STATUS_SUCCESS};
 use ntmodel::{Kernel, Rule};
 use steps::{FIRST, SECOND, Stage, Steps, breaks, complete, end_of, holds, mark};
 
-/// A driver that keeps one request. With `AFTER` it marks the request pending when it has stored it.
+/// A driver that keeps one request. With `AFTER` it marks the request pending after it has stored it.
 struct Marks<const AFTER: bool>;
 
 impl<const AFTER: bool> Steps for Marks<AFTER> {

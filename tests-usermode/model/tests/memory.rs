@@ -22,14 +22,14 @@ use nt::{DEVICE_OBJECT, IRP, KDPC, KEVENT, KTIMER, LIST_ENTRY, NTSTATUS, STATUS_
 use ntmodel::{Kernel, Rule};
 use steps::{FIRST, Stage, Steps, breaks, complete, holds, one_request};
 
-/// Where no host has memory for a program.
+/// An address at which no host has memory for a program.
 const NOWHERE: usize = 0x10_0008;
 
 fn nowhere<T>() -> *mut T {
     without_provenance_mut(black_box(NOWHERE))
 }
 
-/// Reads where there is no memory.
+/// Reads from an address without memory.
 fn read_nowhere() {
     // SAFETY: that there is none is what is tested.
     black_box(unsafe { nowhere::<u64>().read_volatile() });
@@ -187,7 +187,7 @@ fn an_inline_on_a_null_list_stops_the_driver() {
     assert!(violation.what.contains("reads from 0x8"), "\n{violation}");
 }
 
-/// A driver that keeps numbers where a list entry would be: some look like pointers, and one is a pointer to something else.
+/// A driver that stores numbers in the memory of a list entry: some look like pointers, and one is a pointer to another object.
 struct KeepsNumbers;
 
 impl Steps for KeepsNumbers {

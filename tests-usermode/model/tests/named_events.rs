@@ -109,7 +109,7 @@ fn event_with_a_name_is_shared() {
         close(handle);
         nt!(KeSetEvent(event, 0, 0));
         close(second);
-        // With its last handle the event has gone.
+        // The event is deleted with its last handle.
         assert_eq!(open(NAME).0, STATUS_OBJECT_NAME_NOT_FOUND);
     });
 }

@@ -33,7 +33,7 @@ fn with_name<R>(name: &str, routine: impl FnOnce(*mut UNICODE_STRING) -> R) -> R
     routine(&raw mut name)
 }
 
-/// What a driver has seen. It is not in memory that the driver allocates.
+/// The values that a driver has read. They are not in memory that the driver allocates.
 struct Seen(AtomicUsize, [AtomicUsize; 3]);
 
 impl Seen {

@@ -1,4 +1,4 @@
-//! What drivers of older kits do that Microsoft's pages allow: none of them is stopped.
+//! Operations of drivers for older kits that Microsoft's pages allow: none is a violation.
 
 #[macro_use]
 mod call;

@@ -1,4 +1,4 @@
-//! Images of older tools: what Windows loads, and inline functions that later kernels export.
+//! Images of older tools that Windows loads, and inline functions that later kernels export.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
@@ -92,7 +92,7 @@ fn distance(code: &[u8], to: u32) -> [u8; 4] {
     to.wrapping_sub(next).to_le_bytes()
 }
 
-/// An image with a pageable section at 5000h. It raises the IRQL, and lowers it again or not, before these instructions with the
+/// An image with a pageable section at 5000h. It raises the IRQL, and may lower it again, before these instructions with the
 /// distance to the section.
 fn pageable(lowers: bool, instruction: &[u8]) -> ImageFile {
     // sub rsp, 28h; mov eax, [the section]; mov cl, 2; call KfRaiseIrql
@@ -191,7 +191,7 @@ fn a_call_of_a_routine_that_the_model_lacks_stops_the_system() {
     );
 }
 
-/// An image that asks for the address of a routine, and calls it or not. It fails with `FAILED`, or with another status if there is no
+/// An image that queries the address of a routine, and may call it. It fails with `FAILED`, or with another status if there is no
 /// such routine.
 fn asks_for(routine: &str, calls: bool) -> ImageFile {
     let units: Vec<u8> = routine.encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -223,7 +223,7 @@ fn asks_for(routine: &str, calls: bool) -> ImageFile {
 fn an_image_gets_the_address_of_a_routine() {
     let kernel = Kernel::new(Config::default());
     load(&kernel, &asks_for("KeQueryTimeIncrement", true));
-    // What wdmsec.lib asks for.
+    // A routine whose address wdmsec.lib queries.
     load(&kernel, &asks_for("IoCreateDeviceSecure", false));
     load(&kernel, &asks_for("IoValidateDeviceIoControlAccess", false));
     let unknown = asks_for("KeQueryTimeIncrements", true);

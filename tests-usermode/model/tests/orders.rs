@@ -16,7 +16,7 @@ use ntmodel::{
 };
 use steps::{FIRST, SECOND, Stage, Steps, breaks, complete, end_of, holds, mark};
 
-/// When a driver that gives a request up clears its pointer to it.
+/// The step at which a driver that completes a kept request clears its pointer to it.
 #[derive(PartialEq, Eq)]
 enum Clears {
     UnderLock,
@@ -105,7 +105,7 @@ impl<const AFTER_RELEASE: bool> Steps for Keeps<AFTER_RELEASE> {
     }
 }
 
-/// A request is kept, another one takes it, and a third one is kept beside that.
+/// A request is kept, another one takes it, and a third one is kept at the same time.
 fn keeps_two<const AFTER_RELEASE: bool>(kernel: &Arc<Kernel>) {
     let stage = Stage::set::<Keeps<AFTER_RELEASE>>(kernel);
     let first = stage.send(FIRST);

@@ -1,4 +1,4 @@
-//! What Microsoft's pages permit, and a driver is not stopped for.
+//! Operations that Microsoft's pages permit: none is a violation.
 
 #[macro_use]
 mod call;
@@ -103,7 +103,7 @@ fn a_dpc_is_queued_at_each_irql() {
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ketrytoacquirespinlockatdpclevel>: `KeReleaseSpinLock`
 /// releases it too, and the result is FALSE if the lock is held.
 #[test]
-fn a_spin_lock_that_was_tried_is_released_in_both_ways() {
+fn spin_lock_of_an_attempt_is_released_by_both_routines() {
     passes(|device| {
         let lock = extension(device);
         nt!(KeInitializeSpinLock(lock));
@@ -161,7 +161,7 @@ fn order_of_locks_is_removed_with_their_memory() {
     passes(|device| {
         let fixed: *mut EX_SPIN_LOCK = extension(device).cast();
         let mut blocks: Vec<*mut EX_SPIN_LOCK> = Vec::new();
-        // The host gives the memory of a block again after a while.
+        // The host reuses the memory of a block after a while.
         for place in 0..2_000 {
             let lock = allocate(32);
             let order = if blocks.contains(&lock) {

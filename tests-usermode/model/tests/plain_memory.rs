@@ -178,7 +178,7 @@ fn set_timer(own: &Counter) {
     nt!(KeSetTimer(own.timer.get(), -10_000, own.dpc.get()));
 }
 
-// A timer's DPC counts what was counted before the timer was set, or what is counted beside it.
+// A timer's DPC counts what was counted before the timer was set, or what is counted at the same time.
 counts!(BeforeTimer, |_device, own, _code| {
     own.count();
     set_timer(own);

@@ -1,4 +1,4 @@
-//! A driver that handles PnP requests by the book passes; each departure from it is found by its rule, with Driver Verifier's bug
+//! A driver that handles PnP requests as documented passes; each deviation is found by its rule, with Driver Verifier's bug
 //! check if it has one.
 
 #[macro_use]
@@ -135,7 +135,7 @@ unsafe extern "C" fn sets(_: *mut DEVICE_OBJECT, _: *mut IRP, done: *mut c_void)
     STATUS_MORE_PROCESSING_REQUIRED
 }
 
-/// Passes a request on, waits until the lower drivers have completed it, and gives how.
+/// Passes a request on, waits until the lower drivers have completed it, and returns the status.
 fn pass_and_wait(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     let mut done = event();
     let done: *mut KEVENT = &raw mut done;
@@ -255,7 +255,7 @@ fn remove(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
 /// The bus driver's handling of a minor function.
 type Bus = [(u8, BusAnswer)];
 
-/// A device's whole life: every request that the PnP manager sends, then an orderly removal, or a surprise.
+/// The lifetime of a device: every request that the PnP manager sends, then an orderly or a surprise removal.
 fn live(kernel: &Arc<Kernel>, flags: u32, bus: &Bus, surprise: bool) {
     // SAFETY: the entry point is that of a driver on `nt`; the mistakes are the model's to find.
     let driver = unsafe { Driver::load(kernel, entry) }.expect("DriverEntry");
@@ -296,7 +296,7 @@ const ALL: [u8; 8] = [
 ];
 
 #[test]
-fn by_the_book_nothing_is_found() {
+fn driver_without_a_mistake_breaks_no_rule() {
     let kernel = Kernel::new(Config::default());
     for flags in [0, DO_POWER_PAGABLE] {
         for surprise in [false, true] {
@@ -314,7 +314,7 @@ fn by_the_book_nothing_is_found() {
 }
 
 #[test]
-fn by_the_book_nothing_is_found_in_any_order_of_driver_and_bus() {
+fn driver_without_a_mistake_breaks_no_rule_in_any_order_of_driver_and_bus() {
     let pends = |kernel: &Arc<Kernel>| {
         let bus = [IRP_MN_START_DEVICE, IRP_MN_REMOVE_DEVICE].map(|minor| (minor, BusAnswer::Pend));
         live(kernel, 0, &bus, false);
@@ -384,7 +384,7 @@ fn the_flags_are_not_those_of_the_lower_device_object() {
 }
 
 #[test]
-fn a_surprise_removal_takes_the_device_object_away() {
+fn surprise_removal_deletes_the_device_object() {
     let rule = Rule::PnpSurpriseRemove;
     stops(Mistake::DetachesInSurprise, rule, 0xc9, 0x241);
     stops(Mistake::DeletesInSurprise, rule, 0xc9, 0x242);

@@ -73,7 +73,7 @@ unsafe extern "C" fn add_device(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJ
     STATUS_SUCCESS
 }
 
-/// Where the object below is kept.
+/// The device extension, which contains the lower device object.
 fn extension(device: *mut DEVICE_OBJECT) -> *mut *mut DEVICE_OBJECT {
     // SAFETY: the device object is alive.
     unsafe { (*device).DeviceExtension }.cast()
@@ -113,7 +113,7 @@ fn remove(device: *mut DEVICE_OBJECT, lower: *mut DEVICE_OBJECT) {
     }
 }
 
-/// A driver's whole life: loaded, its device added, started and removed, unloaded.
+/// The lifetime of a driver: it is loaded, its device is added, started and removed, and it is unloaded.
 fn live(kernel: &Arc<Kernel>) {
     // SAFETY: the entry point is that of a driver on `nt`; the mistakes are the model's to find.
     let driver = unsafe { Driver::load(kernel, entry) }.expect("DriverEntry");
@@ -133,7 +133,7 @@ fn stops(mistake: Mistake, rule: Rule, code: u32, first: u64) {
 }
 
 #[test]
-fn without_a_mistake_nothing_is_found() {
+fn driver_without_a_mistake_breaks_no_rule() {
     let kernel = Kernel::new(Config::default());
     live(&kernel);
     assert!(kernel.violation().is_none());

@@ -56,7 +56,7 @@ fn correct(device: *mut DEVICE_OBJECT) {
 }
 
 #[test]
-fn the_pool_gives_and_takes_blocks() {
+fn pool_blocks_are_allocated_and_freed() {
     passes(correct);
 }
 

@@ -27,12 +27,12 @@ enum Handling {
     Passes,
     /// Completes it with this status.
     Completes(NTSTATUS),
-    /// Asks for this state of the device when a state of the system has come back from the lower drivers, and completes the request
-    /// for it when that has ended.
+    /// Requests this state of the device when a request for a state of the system has returned from the lower drivers, and completes that
+    /// request when the device has the state.
     Requests(i32),
     /// Calls `PoSetPowerState` with this type and state at this IRQL, and passes it down.
     Tells(i32, i32, u8),
-    /// Asks for `IRP_MN_WAIT_WAKE` when the state is set, and cancels it before the removal if the bus driver keeps it.
+    /// Requests `IRP_MN_WAIT_WAKE` when the state is set, and cancels it before the removal if the bus driver keeps it.
     WaitsForWake {
         is_kept: bool,
     },
@@ -117,7 +117,7 @@ unsafe extern "C" fn woken(
 }
 
 thread_local! {
-    /// The state that the completion routine asks for.
+    /// The state that the completion routine requests.
     static WANTED: Cell<i32> = const { Cell::new(0) };
 }
 
@@ -174,7 +174,7 @@ const S3: PowerState = PowerState::System(4);
 const D0: PowerState = PowerState::Device(1);
 const D3: PowerState = PowerState::Device(4);
 
-/// A driver's whole life, with one request for a state.
+/// The lifetime of a driver, with one request for a state.
 fn live(kernel: &Arc<Kernel>, handling: Handling, query: bool, state: PowerState) -> NTSTATUS {
     // SAFETY: the entry point is that of a driver on `nt`; the mistakes are the model's to find.
     let driver = unsafe { Driver::load(kernel, entry::<Power>) }.expect("DriverEntry");
@@ -199,7 +199,7 @@ fn stops(handling: Handling, query: bool, state: PowerState, rule: Rule, code: u
 }
 
 #[test]
-fn by_the_book_nothing_is_found() {
+fn driver_without_a_mistake_breaks_no_rule() {
     let kernel = Kernel::new(Config::default());
     for (handling, query, state, status) in [
         (Handling::Passes, false, D3, STATUS_SUCCESS),

@@ -1,4 +1,4 @@
-//! What a driver does with handles and addresses in the context of the process that has sent a request.
+//! Uses of handles and addresses by a driver in the context of the process that has sent a request.
 
 #[macro_use]
 mod call;

@@ -78,7 +78,7 @@ fn released_by_one_pulse(kind: i32) -> u32 {
     delay(-100 * MILLISECOND);
     let released = ended.load(SeqCst);
     assert_eq!(nt!(KeReadStateEvent(event)), 0);
-    // The others.
+    // The other threads end.
     set(event);
     delay(-100 * MILLISECOND);
     set(event);

@@ -108,7 +108,7 @@ fn unloaded(device: *mut DEVICE_OBJECT) {
     delete(device);
 }
 
-/// "Driver routines that run in a system worker thread ... the driver must not be unloaded" before: only `IoQueueWorkItem` sees to it.
+/// "Driver routines that run in a system worker thread ... the driver must not be unloaded" before: only `IoQueueWorkItem` ensures this.
 #[test]
 fn a_driver_that_is_unloaded_while_an_item_is_queued_is_stopped() {
     stops_in_some_order(unloaded, Rule::WorkItem, 0xce, 0, "DriverEntry");

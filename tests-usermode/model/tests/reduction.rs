@@ -1,7 +1,7 @@
 //! The reduced search has the outcomes of the unreduced one, for small programs drawn at random.
 //!
-//! The threads of a program call routines of the kernel on a few objects, and note what these return. An outcome is what all of
-//! them have noted, and what the objects are at the end.
+//! The threads of a program call routines of the kernel on a few objects, and record the results. An outcome consists of all
+//! recorded results, and the state of the objects at the end.
 
 #[macro_use]
 mod call;
@@ -86,8 +86,8 @@ const OPERATIONS: &[Operation] = &[
 
 type Program = Vec<Vec<Operation>>;
 
-/// Programs that are seldom drawn: each needs a thread between two operations of another one, on an object that both wait for or
-/// that time decides on. Their memory is guarded.
+/// Programs that are rarely drawn: each needs a thread between two operations of another one, on an object that both wait for or
+/// that depends on time. Their memory is guarded.
 const CHOSEN: &[[&[Operation]; 2]] = &[
     [
         &[Operation::Locked(0), Operation::Locked(0)],

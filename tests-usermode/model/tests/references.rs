@@ -80,7 +80,7 @@ fn referenced_when_deleted(device: *mut DEVICE_OBJECT) {
 }
 
 #[test]
-fn there_is_a_reference_too_few() {
+fn missing_reference_is_found() {
     stops(
         never_referenced,
         Rule::Reference,
@@ -103,7 +103,7 @@ fn still_referenced(device: *mut DEVICE_OBJECT) {
 }
 
 #[test]
-fn there_is_a_reference_too_many() {
+fn excess_reference_is_found() {
     stops(still_referenced, Rule::Reference, NO_CODE, 0, "DriverEntry");
 }
 
@@ -135,7 +135,7 @@ fn an_event_is_cleared() {
 
 fn delays(device: *mut DEVICE_OBJECT) {
     assert_eq!(delay(-MILLISECOND), STATUS_SUCCESS);
-    // A time that was long ago.
+    // A time that has long passed.
     assert_eq!(delay(1), STATUS_SUCCESS);
     delete(device);
 }

@@ -83,7 +83,7 @@ fn set(key: HANDLE, name: &str, kind: u32, data: &[u8]) -> NTSTATUS {
     nt!(ZwSetValueKey(key, &raw mut name, 0, kind, data, size))
 }
 
-/// The words of what a query answers with, and its status and length.
+/// The words of the information that a query returns, and its status and length.
 fn words(
     length: u32,
     query: impl Fn(*mut c_void, u32, *mut u32) -> NTSTATUS,

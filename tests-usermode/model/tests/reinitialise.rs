@@ -13,7 +13,7 @@ use std::{
 use nt::{DRIVER_OBJECT, NTSTATUS, STATUS_CANCELLED, STATUS_SUCCESS, UNICODE_STRING};
 use ntmodel::{Config, Driver, Kernel};
 
-/// What a driver and its routine share.
+/// The data that a driver and its routine share.
 struct Shared {
     /// The sum of the counts that the routine was called with, and the number of calls.
     counts: AtomicU32,

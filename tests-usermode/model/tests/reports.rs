@@ -1,4 +1,4 @@
-//! What a driver reports to the system: entries of the error log, events, data of WMI, and the state of its device. Microsoft's pages:
+//! Reports of a driver to the system: entries of the error log, events, data of WMI, and the state of its device. Microsoft's pages:
 //! [1](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioallocateerrorlogentry),
 //! [2](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-etwwrite),
 //! [3](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iowmiregistrationcontrol),
@@ -180,7 +180,7 @@ fn start_and_remove(kernel: &Arc<Kernel>) {
     device.start().expect("the device starts");
     device.surprise_remove();
     driver.unload();
-    // The question comes between the requests of the test, or after the last one.
+    // The query is sent between the requests of the test, or after the last one.
     assert!([None, Some(PNP_DEVICE_FAILED), Some(0)].contains(&device.state()));
 }
 

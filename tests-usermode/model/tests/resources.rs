@@ -1,4 +1,4 @@
-//! Executive resources and fast mutexes that leave the IRQL as it is: what their pages say, and what a driver may get wrong with them.
+//! Executive resources, and fast mutexes that do not change the IRQL: their documented behaviour, and mistakes of drivers.
 
 #[macro_use]
 mod call;
@@ -32,7 +32,7 @@ fn access_is_granted_to_a_thread_as_often_as_it_acquires() {
         with_resource(|resource| {
             nt!(KeEnterCriticalRegion());
             assert_eq!(nt!(ExAcquireResourceExclusiveLite(resource, 1)), 1);
-            // The owner of exclusive access gets that again when it asks for shared access.
+            // The owner of exclusive access gets exclusive access again when it requests shared access.
             assert_eq!(nt!(ExAcquireResourceSharedLite(resource, 0)), 1);
             assert_eq!(nt!(ExIsResourceAcquiredExclusiveLite(resource)), 1);
             assert_eq!(nt!(ExIsResourceAcquiredSharedLite(resource)), 2);

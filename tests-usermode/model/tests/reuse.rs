@@ -1,7 +1,7 @@
 //! Memory that is used for another kind of object when the first one is no longer needed: every kind after every other, in the
-//! same memory, is no mistake. What ends an object is what its page says, such as
+//! same memory, is allowed. An object ends as its page states, such as by
 //! [`ExDeleteLookasideListEx`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exdeletelookasidelistex); most
-//! need nothing.
+//! objects need no routine.
 
 #[macro_use]
 mod call;

@@ -36,7 +36,7 @@ fn pair(faulty: Scenario, correct: Scenario, rule: Rule) -> (u32, u64, String) {
     (violation.code, violation.parameters[0], violation.what)
 }
 
-/// Takes one request at a time, and starts the next one under its spin lock or after that was released.
+/// Serves one request at a time, and starts the next one under its spin lock or after the lock was released.
 struct Starts<const M: u8>;
 
 #[derive(Default)]
@@ -102,7 +102,7 @@ fn the_next_packet_is_not_started_under_a_spin_lock() {
     assert!(what.contains("the spin lock"), "{what}");
 }
 
-/// Whose StartIo ends each request at once and starts the next one, with `DeferredStartIo` or without.
+/// A driver whose StartIo ends each request immediately and starts the next one, with `DeferredStartIo` or without.
 struct Recurs<const M: u8>;
 
 unsafe extern "C" fn recurs<const M: u8>(device: *mut DEVICE_OBJECT, irp: *mut IRP) {
@@ -188,7 +188,7 @@ fn a_query_to_remove_is_not_refused_as_not_supported() {
     assert_eq!((found.0, found.1), (0xc9, 0x22f));
 }
 
-/// Whose completion routine replaces the status of the bus driver.
+/// A driver whose completion routine replaces the status of the bus driver.
 struct Replaces<const MAJOR: usize, const STATUS: i32>;
 
 unsafe extern "C" fn replaces<const STATUS: i32>(
@@ -263,7 +263,7 @@ struct Capabilities {
     others: [u32; 12],
 }
 
-/// What a driver sends, by the page of the structure.
+/// The structure that a driver sends, as its page requires.
 const CAPABILITIES: Capabilities = Capabilities {
     size: 64,
     version: 1,

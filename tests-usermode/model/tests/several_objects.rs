@@ -1,5 +1,5 @@
-//! Waits for several objects, reader/writer spin locks at `DISPATCH_LEVEL`, and critical regions: what their pages say, and what a
-//! driver may get wrong with them.
+//! Waits for several objects, reader/writer spin locks at `DISPATCH_LEVEL`, and critical regions: their documented behaviour, and
+//! mistakes of drivers.
 
 #[macro_use]
 mod call;
@@ -149,7 +149,7 @@ fn no_thread_waits_for_several_objects_at_dispatch_level() {
     stops(body, rule, 0xc4, 0x3b, "KeWaitForMultipleObjects");
 }
 
-/// A counter, whose accesses by two threads are told apart.
+/// A counter, whose accesses by two threads are distinguished.
 struct Counter(Option<Shared<u32>>);
 
 impl Counter {

@@ -1,4 +1,4 @@
-//! Routines that need no test program of their own: the numbers of objects, run-down protection by counts, access control lists, random
+//! Routines without a separate test program: the numbers of objects, run-down protection by counts, access control lists, random
 //! numbers, links, and the last chance at a shutdown. The comments name their pages.
 
 #[macro_use]
@@ -19,7 +19,7 @@ use nt::{
 };
 use ntmodel::{Access, Config, Driver, Kernel, Rule, User};
 
-/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-psgetthreadid> and its neighbours.
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-psgetthreadid> and the related pages.
 #[test]
 fn objects_have_the_numbers_of_their_threads_and_processes() {
     run(&Kernel::new(Config::default()), || {
@@ -42,7 +42,7 @@ fn objects_have_the_numbers_of_their_threads_and_processes() {
     assert_eq!(seen, (Rule::Pointer, 0x50, "PsGetThreadId"), "{wrong}");
 }
 
-/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exacquirerundownprotectionex> and its neighbours.
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exacquirerundownprotectionex> and the related pages.
 #[test]
 fn run_down_protection_is_counted() {
     run(&Kernel::new(Config::default()), || {
@@ -250,7 +250,7 @@ unsafe extern "C" fn entry(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioregisterlastchanceshutdownnotification>, and
 /// <https://learn.microsoft.com/windows/win32/secauthz/null-dacls-and-empty-dacls>.
 #[test]
-fn links_lists_and_shutdowns_are_as_the_driver_makes_them() {
+fn links_access_lists_and_shutdowns_follow_their_pages() {
     let kernel = Kernel::new(Config::default());
     // SAFETY: the entry point is that of a driver on `nt`.
     let driver = unsafe { Driver::load(&kernel, entry) }.expect("DriverEntry succeeds");

@@ -79,7 +79,7 @@ unsafe extern "C" fn routine_sets(_: *mut DEVICE_OBJECT, item: *mut c_void) {
     unsafe { &*SET.load(SeqCst) }.store(1, SeqCst);
 }
 
-/// Spins for what a work item's routine does, which needs no processor of its own.
+/// Spins until a work item's routine has run, which needs no other processor.
 fn for_another(device: *mut DEVICE_OBJECT) {
     let flag = AtomicI32::new(0);
     SET.store((&raw const flag).cast_mut(), SeqCst);
@@ -97,7 +97,7 @@ fn a_thread_spins_for_another() {
     passes(for_another);
 }
 
-/// Spins below `DISPATCH_LEVEL`, and does not even yield.
+/// Spins below `DISPATCH_LEVEL` without yielding.
 fn for_nothing(_: *mut DEVICE_OBJECT) {
     let never = AtomicI32::new(0);
     while interlocked::InterlockedCompareExchange(&never, 0, 0) == 0 {}

@@ -1,5 +1,5 @@
-//! StartIo and the device queue of a device object: a correct driver in every order, the documented order of packets, and what
-//! a driver may get wrong.
+//! StartIo and the device queue of a device object: a correct driver in every order, the documented order of packets, and
+//! mistakes of drivers.
 
 #[macro_use]
 mod call;
@@ -57,7 +57,7 @@ fn current(device: *mut DEVICE_OBJECT) -> *mut IRP {
 }
 
 /// Takes the Cancel routine of the current IRP under the cancel spin lock; returns whether there was one. The IRP may be
-/// cancelled and completed before the lock is acquired, and is then current no more.
+/// cancelled and completed before the lock is acquired, and is then no longer current.
 fn take_routine<const MISTAKE: u8>(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> bool {
     let mut irql = 0;
     nt!(IoAcquireCancelSpinLock(&raw mut irql));

@@ -1,4 +1,4 @@
-//! Counted strings, pool of a type, and MDLs that a driver makes: what their pages say, and what a driver may get wrong with them.
+//! Counted strings, pool of a type, and MDLs that a driver makes: their documented behaviour, and mistakes of drivers.
 
 #[macro_use]
 mod call;

@@ -1,5 +1,5 @@
-//! Mutexes, semaphores, fast mutexes, reader/writer spin locks, run-down protection, sequenced lists and periodic timers: what
-//! their pages say, and what a driver may get wrong with them.
+//! Mutexes, semaphores, fast mutexes, reader/writer spin locks, run-down protection, sequenced lists and periodic timers: their
+//! documented behaviour, and mistakes of drivers.
 
 #[macro_use]
 mod call;
@@ -235,8 +235,8 @@ impl<const CROSSES: bool> Steps for TwoMutexes<CROSSES> {
     }
 }
 
-/// As Driver Verifier's [deadlock detection](https://learn.microsoft.com/windows-hardware/drivers/devtest/deadlock-detection) has
-/// it.
+/// The rule is that of Driver Verifier's
+/// [deadlock detection](https://learn.microsoft.com/windows-hardware/drivers/devtest/deadlock-detection).
 #[test]
 fn fast_mutexes_are_acquired_in_one_order() {
     let text = "the opposite order was";
@@ -376,7 +376,7 @@ fn a_reader_writer_spin_lock_is_not_acquired_again_nor_released_in_the_other_way
     );
 }
 
-/// A driver whose object goes while requests use it, unless run-down protection keeps it.
+/// A driver whose object is freed while requests use it, unless run-down protection keeps it.
 struct RunsDown<const PROTECTS: bool>;
 
 struct RunDown {
@@ -420,7 +420,7 @@ impl<const PROTECTS: bool> Steps for RunsDown<PROTECTS> {
 }
 
 #[test]
-fn an_object_does_not_go_while_run_down_protection_keeps_it() {
+fn object_is_not_freed_while_run_down_protection_is_held() {
     breaks(
         two_requests::<RunsDown<false>>,
         Rule::FreedMemory,
@@ -497,7 +497,7 @@ fn an_entry_is_on_a_sequenced_list_once() {
     );
 }
 
-/// A timer that expires again and again, until the device is removed if `CANCELS`.
+/// A timer that expires repeatedly, until the device is removed if `CANCELS` is set.
 struct Periodic<const CANCELS: bool>;
 
 struct Timed {

@@ -18,7 +18,7 @@ use common::{passes, stops};
 use nt::{DEVICE_OBJECT, KSEMAPHORE, STATUS_OBJECT_TYPE_MISMATCH, STATUS_SUCCESS};
 use ntmodel::Rule;
 
-/// What the driver and its thread share.
+/// The data that the driver and its thread share.
 struct Worker {
     wake: KSEMAPHORE,
     turns: AtomicU32,
@@ -134,7 +134,7 @@ fn join(thread: *mut c_void) {
 }
 
 #[test]
-fn a_thread_ends_where_it_says_so() {
+fn thread_ends_where_it_calls_ps_terminate_system_thread() {
     passes(|device: *mut DEVICE_OBJECT| {
         let mut worker = Worker {
             // SAFETY: every field may be zero.

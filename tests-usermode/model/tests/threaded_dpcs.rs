@@ -1,4 +1,4 @@
-//! Threaded DPCs, whose routines keep to the restrictions of ordinary DPCs.
+//! Threaded DPCs, whose routines must follow the restrictions of ordinary DPCs.
 //!
 //! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/introduction-to-threaded-dpcs)
 

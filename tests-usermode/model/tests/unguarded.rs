@@ -1,4 +1,4 @@
-//! What a driver tests and what it does then, without a lock. Another thread can run between the two.
+//! A test and the operation that depends on it, without a lock. Another thread can run between the two.
 
 #![expect(clippy::unnecessary_box_returns, reason = "an event must not move")]
 

@@ -1,4 +1,4 @@
-//! Drivers that are legal, but unusual: none of them is stopped.
+//! Operations of drivers that are allowed but unusual: none is a violation.
 
 #[macro_use]
 mod call;
@@ -127,7 +127,7 @@ fn information_of_a_request_without_buffered_output_is_not_a_length() {
     });
 }
 
-/// A filter's view of the answers of the bus driver.
+/// A filter that records the answers of the bus driver.
 struct Asks;
 
 unsafe extern "C" fn keeps(_: *mut DEVICE_OBJECT, _: *mut IRP, _: *mut c_void) -> NTSTATUS {

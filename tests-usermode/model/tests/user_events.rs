@@ -56,7 +56,7 @@ fn dereference(object: *mut c_void) {
     nt!(ObfDereferenceObject(object));
 }
 
-/// Defines a `DriverEntry` that gets the handle of an event, and the test of its own that runs it.
+/// Defines a `DriverEntry` that gets the handle of an event, and the test that runs it.
 macro_rules! with_event {
     ($entry:ident, $run:ident, $body:expr) => {
         unsafe extern "C" fn $entry(_: *mut DRIVER_OBJECT, path: *mut UNICODE_STRING) -> NTSTATUS {

@@ -323,8 +323,8 @@ fn asks<const IS_SET: bool>(kernel: &Arc<Kernel>, code: u32) {
     stage.tear_down();
 }
 
-/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_io_status_block>: who does not get `STATUS_PENDING` relies on
-/// the status that is returned.
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_io_status_block>: a caller that does not get `STATUS_PENDING`
+/// relies on the returned status.
 #[test]
 fn the_event_of_a_request_that_fails_at_once_is_not_set() {
     let kernel = Kernel::new(Config::default());

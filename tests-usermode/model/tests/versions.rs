@@ -1,4 +1,4 @@
-//! The version of the system, as drivers of several Windows versions ask for it.
+//! The version of the system, as drivers for several Windows versions query it.
 
 #[macro_use]
 mod call;

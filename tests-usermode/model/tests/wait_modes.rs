@@ -1,4 +1,4 @@
-//! The mode of a wait, and calls that announce one: what their pages say, and what a driver may get wrong with them.
+//! The mode of a wait, and calls that announce a wait: the documented behaviour, and mistakes of drivers.
 
 #[macro_use]
 mod call;

@@ -1,4 +1,4 @@
-//! Waits that end after a time, waits for timers, and the lock queue handle and `IRP_MJ_CLOSE`, which come without waiting.
+//! Waits that end after a time, waits for timers, lock queue handles, and `IRP_MJ_CLOSE`.
 
 #[macro_use]
 mod call;
@@ -37,7 +37,7 @@ fn ends(device: *mut DEVICE_OBJECT) {
     let event = &raw mut event;
     initialise(event);
     assert_eq!(wait_for(event.cast(), -MILLISECOND), STATUS_TIMEOUT);
-    // A time that was long ago.
+    // A time that has long passed.
     assert_eq!(wait_for(event.cast(), 1), STATUS_TIMEOUT);
     assert_eq!(wait_for(event.cast(), 0), STATUS_TIMEOUT);
     set(event);
@@ -76,7 +76,7 @@ fn set_or_time(device: *mut DEVICE_OBJECT) {
 }
 
 #[test]
-fn an_exploration_has_a_wait_end_in_both_ways() {
+fn wait_ends_in_both_ways_in_an_exploration() {
     passes(set_or_time);
     assert_ne!(SET_FIRST.load(SeqCst), 0);
     assert_ne!(TIME_FIRST.load(SeqCst), 0);
@@ -123,7 +123,7 @@ fn waits_high(_: *mut DEVICE_OBJECT) {
     let event = &raw mut event;
     initialise(event);
     let _ = nt!(KeRaiseIrqlToDpcLevel());
-    // Without waiting it may be looked at.
+    // With a timeout of zero the wait is allowed.
     assert_eq!(wait_for(event.cast(), 0), STATUS_TIMEOUT);
     wait_for(event.cast(), -MILLISECOND);
 }
@@ -160,7 +160,7 @@ struct Shared {
 
 fn hold(lock: *mut KSPIN_LOCK, handle: *mut KLOCK_QUEUE_HANDLE) {
     nt!(KeAcquireInStackQueuedSpinLock(lock, handle));
-    // The other thread may come here.
+    // The other thread may run here.
     nt::interlocked::YieldProcessor();
     nt!(KeReleaseInStackQueuedSpinLock(handle));
 }

@@ -199,7 +199,7 @@ fn an_item_has_a_device_object() {
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ne-wdm-_work_queue_type>: the types of queues, and custom priorities
 /// from `CustomPriorityWorkQueue` on.
 #[test]
-fn an_item_is_queued_for_any_queue_that_there_is() {
+fn item_is_queued_for_each_existing_queue() {
     let any_queue = scenario(|device| {
         for queue in (0..7).chain([32 + 8, 32 + 31]) {
             let item = allocate(device);
@@ -290,7 +290,7 @@ fn the_routine_returns_at_passive_level_with_no_lock() {
 
 static RETURNED: AtomicU32 = AtomicU32::new(0);
 
-unsafe extern "C" fn takes_its_time(device: *mut DEVICE_OBJECT, item: *mut c_void) {
+unsafe extern "C" fn runs_for_long(device: *mut DEVICE_OBJECT, item: *mut c_void) {
     assert_eq!(delay(-MILLISECOND), STATUS_SUCCESS);
     // SAFETY: the item keeps the device object, and with it the extension.
     unsafe { extension(device).write(1) };
@@ -298,14 +298,14 @@ unsafe extern "C" fn takes_its_time(device: *mut DEVICE_OBJECT, item: *mut c_voi
     RETURNED.fetch_add(1, SeqCst);
 }
 
-/// An item whose routine takes its time, and writes to the extension of the device object, which was deleted.
+/// An item whose routine runs for a long time, and writes to the extension of the device object, which was deleted.
 fn waited_for(device: *mut DEVICE_OBJECT) {
     let item = allocate(device);
-    queue(item, Some(takes_its_time), item.cast());
+    queue(item, Some(runs_for_long), item.cast());
     delete(device);
 }
 
-fn load_and_look(kernel: &Arc<Kernel>) {
+fn unload_and_check(kernel: &Arc<Kernel>) {
     RETURNED.store(0, SeqCst);
     scenario(waited_for)(kernel);
     let returned = RETURNED.load(SeqCst);
@@ -317,13 +317,13 @@ fn load_and_look(kernel: &Arc<Kernel>) {
 #[test]
 fn the_driver_stays_until_the_routines_have_returned() {
     for clock in [Clock::Host, Clock::Virtual] {
-        load_and_look(&Kernel::new(Config {
+        unload_and_check(&Kernel::new(Config {
             clock,
             ..Config::default()
         }));
     }
     let search = Search::every(10_000);
-    let explored = explore(search, load_and_look).unwrap_or_else(|found| panic!("{found}"));
+    let explored = explore(search, unload_and_check).unwrap_or_else(|found| panic!("{found}"));
     assert!(explored.complete, "{explored:?}");
 }
 

@@ -137,7 +137,7 @@ pub fn queue_work(
     nt!(IoQueueWorkItem(item, Some(routine), queue, context));
 }
 
-/// Sets a completion routine, which is called whatever the status is.
+/// Sets a completion routine, which is called for every status.
 pub fn on_completion(
     irp: *mut IRP,
     routine: unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP, *mut c_void) -> NTSTATUS,

@@ -420,7 +420,7 @@ fn reads_and_writes_are_built_with_buffers() {
     stops(one_request::<Transfers<true>>, Rule::Pool, 0xc4, 0x62, left);
 }
 
-/// Sends an IRP in memory of its own, which it frees when it has returned, or before.
+/// Sends an IRP in memory of its own, which it frees after it has returned, or before that.
 struct OwnMemory<const WAITS: bool>;
 
 unsafe extern "C" fn sets(_: *mut DEVICE_OBJECT, _: *mut IRP, event: *mut c_void) -> NTSTATUS {

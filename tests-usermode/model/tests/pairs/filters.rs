@@ -266,7 +266,7 @@ impl<const M: u8> Steps for Filter<M> {
                 nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
                 let status = call(lower, irp);
                 if status < 0 {
-                    // Once more.
+                    // Completed a second time.
                     nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
                     return call(lower, irp);
                 }

@@ -107,7 +107,7 @@ impl<const M: u8> Steps for Exchanges<M> {
     }
 }
 
-/// Looks an object up, and references it under the lock or after that was released.
+/// Looks up an object, and references it under the lock or after the lock was released.
 struct References<const M: u8>;
 
 struct Object {
@@ -134,7 +134,7 @@ fn reference(object: *mut Object) {
 }
 
 impl Current {
-    fn take_away(&self) {
+    fn remove_object(&self) {
         let object = self
             .lock
             .with(|| InterlockedExchangePointer(&self.object, null_mut()));
@@ -156,7 +156,7 @@ impl<const M: u8> Steps for References<M> {
 
     fn control(_: *mut DEVICE_OBJECT, own: &Current, irp: *mut IRP, code: u32) -> NTSTATUS {
         if code == SECOND {
-            own.take_away();
+            own.remove_object();
             return complete(irp, STATUS_SUCCESS);
         }
         let object = own.lock.with(|| {
@@ -176,11 +176,11 @@ impl<const M: u8> Steps for References<M> {
     }
 
     fn remove(own: &Current) {
-        own.take_away();
+        own.remove_object();
     }
 }
 
-/// Counts a request before it is on the list, or after that. A thread takes one for each that is counted.
+/// Counts a request before or after it is inserted into the list. A thread takes one for each that is counted.
 struct Counts<const M: u8>;
 
 struct Counted {

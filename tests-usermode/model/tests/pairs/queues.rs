@@ -86,7 +86,7 @@ impl Own {
         })
     }
 
-    /// Cancels the first IRP, as a driver does after a time.
+    /// Cancels the first IRP, as a driver does after a timeout.
     fn cancel_first<const M: u8>(&self) {
         let first = || nt!(irp::from_list_entry(get(self.list.get()).Flink));
         match M {

@@ -93,7 +93,7 @@ impl<const M: u8> Steps for Frees<M> {
     }
 }
 
-/// Waits for a time for a DPC, and frees the event of it if the wait has succeeded; `STATUS_TIMEOUT` is no error.
+/// Waits for a DPC with a timeout, and frees the event of it if the wait has succeeded; `STATUS_TIMEOUT` is no error.
 struct Hurries<const M: u8>;
 
 struct Hurried {

@@ -1,5 +1,5 @@
 //! `IoTimer` routines, timeouts of requests, holds of a remove lock across a timer, references to device objects, and power requests
-//! in the way of Windows XP.
+//! as drivers for Windows XP send them.
 //!
 //! The expected results are those of these pages: [`IoInitializeTimer`], [`IoStopTimer`], [bug check 0xC9] (0xA), [`KeCancelTimer`],
 //! [using remove locks], [`IoGetAttachedDeviceReference`], [`PoStartNextPowerIrp`], [`KeQuerySystemTimePrecise`], [canceling IRPs].
@@ -136,7 +136,7 @@ fn times<const M: u8>(kernel: &Arc<Kernel>) {
 }
 
 const CANCELS_FREED: u8 = 1;
-const WAITS_FOR_NOBODY: u8 = 2;
+const WAITS_FOR_NONE: u8 = 2;
 
 /// The driver below, which keeps each request until it is cancelled, or completes it when the device is idle.
 struct Keeps;
@@ -222,7 +222,7 @@ impl Watch {
     }
 }
 
-unsafe extern "C" fn barks<const M: u8>(
+unsafe extern "C" fn watchdog_expired<const M: u8>(
     _: *mut KDPC,
     watch: *mut c_void,
     _: *mut c_void,
@@ -247,7 +247,7 @@ unsafe extern "C" fn came_back<const M: u8>(
     // SAFETY: as above.
     let watch = unsafe { &*watch.cast::<Watch>() };
     let is_cancelled = nt!(KeCancelTimer(watch.timer.get())) != 0;
-    if M == CANCELS_FREED || is_cancelled && M != WAITS_FOR_NOBODY {
+    if M == CANCELS_FREED || is_cancelled && M != WAITS_FOR_NONE {
         // The watchdog no longer runs.
         InterlockedExchange(&watch.first, 1);
     }
@@ -261,7 +261,11 @@ impl<const M: u8> Steps for Watches<M> {
     fn add(_: *mut DEVICE_OBJECT, own: &Watch) {
         nt!(KeInitializeTimer(own.timer.get()));
         let context = from_ref(own).cast_mut().cast();
-        nt!(KeInitializeDpc(own.dpc.get(), Some(barks::<M>), context));
+        nt!(KeInitializeDpc(
+            own.dpc.get(),
+            Some(watchdog_expired::<M>),
+            context
+        ));
     }
 
     fn control(device: *mut DEVICE_OBJECT, watch: &Watch, irp: *mut IRP, code: u32) -> NTSTATUS {
@@ -378,7 +382,7 @@ const KEEPS_REFERENCE: u8 = 1;
 const DEREFERENCES_TWICE: u8 = 2;
 const STARTS_NEXT_LATE: u8 = 3;
 
-/// Looks for the top of its stack, measures time, and passes power requests down in the old way.
+/// Gets the top of its stack, measures time, and passes power requests down with the routines of Windows XP.
 struct Looks<const M: u8>;
 
 impl<const M: u8> Steps for Looks<M> {
@@ -431,7 +435,7 @@ fn powered<const M: u8>(kernel: &Arc<Kernel>) {
     stage.tear_down();
 }
 
-/// The mistakes of this driver, `CANCELS_FREED` and `WAITS_FOR_NOBODY`, are in none of the first 20,000 orders.
+/// The mistakes of this driver, `CANCELS_FREED` and `WAITS_FOR_NONE`, are in none of the first 20,000 orders.
 #[test]
 fn watchdog_and_completion_routine_free_an_irp_once() {
     crate::passes(watched::<CORRECT>);

@@ -195,7 +195,7 @@ pub unsafe extern "C" fn entry<S: Steps>(
 
 /// A loaded driver, its started device and an open file.
 pub struct Stage {
-    /// If the stage is dropped, the file is closed before the drivers are gone.
+    /// If the stage is dropped, the file is closed before the drivers are unloaded.
     pub file: Arc<File>,
     pub device: Device,
     /// The drivers above.
