@@ -72,7 +72,7 @@ typedef struct {
 
 typedef struct {
     KSPIN_LOCK CountsLock;
-    COUNTERS Counts; /* but for Pending */
+    COUNTERS Counts; /* except Pending */
     LONG Outstanding;
     LONG Stacked;
     KSPIN_LOCK SequenceLock;
@@ -144,7 +144,7 @@ VOID LedgerSucceed(LEDGER *Ledger, RECORD *Record);
 VOID LedgerCounters(LEDGER *Ledger, COUNTERS *Counters);
 VOID DeviceStatistics(DEVICE *Device, STATISTICS *Statistics);
 VOID RecordOutput(const RECORD *Record, PENDED_OUTPUT *Output);
-/* Complete a pended request and give its hold of the remove lock back: with its output, or with a status. */
+/* Complete a pended request and release its hold of the remove lock: with its output, or with a status. */
 VOID CompleteRecord(DEVICE *Device, RECORD *Record);
 VOID EndPended(DEVICE *Device, PIRP Irp, NTSTATUS Status);
 

@@ -93,7 +93,7 @@ typedef struct {
 /* The number of times that a thread checks whether its request was served, which takes seconds. */
 #define POLLS (1 << 28)
 
-/* Counts a request, and checks that it was waiting. Its thread may submit it again at once. */
+/* Counts a request, and checks that it was waiting. Its thread may submit it again immediately. */
 static VOID Done(RUN *Run, REQUEST *Request)
 {
     InterlockedIncrement64(&Run->Actual);

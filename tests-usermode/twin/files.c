@@ -47,7 +47,7 @@ VOID EmptyStack(DEVICE *Device, OPENED *File)
     }
 }
 
-/* Takes a file off the device's list, and gives up the reference of its open. FilesLock is held. */
+/* Removes a file from the device's list, and releases the reference of its open. FilesLock is held. */
 static VOID ReleaseFile(DEVICE *Device, OPENED *File)
 {
     RemoveEntryList(&File->InDevice);

@@ -28,7 +28,7 @@ static PLIST_ENTRY ListOfTag(const DEVICE *Device, ULONG64 Tag)
     return &Device->Tags[(Tag * 0x9e3779b97f4a7c15) >> 32 & (TAG_LISTS - 1)];
 }
 
-/* Takes an IRP off its lists, with the lock held, and links its entries to themselves. */
+/* Removes an IRP from its lists, with the lock held, and links its entries to themselves. */
 static VOID Unlink(OWN_QUEUE *Queue, PIRP Irp)
 {
     RECORD *Record = IRP_RECORD(Irp);
@@ -41,7 +41,7 @@ static VOID Unlink(OWN_QUEUE *Queue, PIRP Irp)
     Queue->Length--;
 }
 
-/* Takes an IRP off the queue, with the lock held. Returns FALSE if its Cancel routine was called, which completes it. */
+/* Removes an IRP from the queue, with the lock held. Returns FALSE if its Cancel routine was called, which completes it. */
 static BOOLEAN Take(OWN_QUEUE *Queue, PIRP Irp)
 {
     Unlink(Queue, Irp);

@@ -28,7 +28,7 @@ VOID ServedQueueInitialize(DEVICE *Device, ULONG Index)
     Queue->Device = Device;
 }
 
-/* Takes a request off the lists of those that wait, and links its entries to themselves. */
+/* Removes a request from the lists of those that wait, and links its entries to themselves. */
 static VOID Unlink(SERVED_QUEUE *Queue, RECORD *Record)
 {
     if (!IsListEmpty(&Record->InQueue)) Queue->Length--;

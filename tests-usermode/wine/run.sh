@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs, drives and removes the driver under Wine:
+# Installs the driver under Wine, runs scenarios, and removes the driver:
 #   run.sh [--rounds N] [--debug-log] [--package] [--driver FILE] [-- ARGUMENTS]
 #                                                        every scenario; ARGUMENTS go to `harness run`
 #                                                        then the driver's image on the model kernel of harness.exe

@@ -9,7 +9,7 @@
 #include "host.h"
 #include "spinlock.h"
 
-#define IO_TYPE_DEVICE_QUEUE 20 /* as ntifs.h has it */
+#define IO_TYPE_DEVICE_QUEUE 20 /* as in ntifs.h */
 
 static void enter(PKDEVICE_QUEUE queue, const char *routine, const void *caller)
 {

@@ -4,7 +4,7 @@
  * loaded by each winedevice.exe, the user-mode process in which Wine runs drivers.
  */
 
-#define WIN32_NO_STATUS /* ntstatus.h has them all */
+#define WIN32_NO_STATUS /* ntstatus.h defines all of them */
 #include "dpc.h"
 #include "host.h"
 #include "pool.h"
@@ -87,7 +87,7 @@ void WINAPI ExFreePool(void *address)
 }
 
 /* winedevice.exe calls this when a driver's service is stopped. When it returns, the driver's
- * devices have been removed, DriverUnload has run and the image is gone. */
+ * devices have been removed, DriverUnload has run and the image is unloaded. */
 NTSTATUS WINAPI ZwUnloadDriver(const UNICODE_STRING *service)
 {
     const WCHAR *end = service->Buffer + service->Length / sizeof(WCHAR), *start = end;

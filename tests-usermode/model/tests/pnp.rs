@@ -384,7 +384,7 @@ fn the_flags_are_not_those_of_the_lower_device_object() {
 }
 
 #[test]
-fn surprise_removal_deletes_the_device_object() {
+fn surprise_removal_that_deletes_the_device_object_is_found() {
     let rule = Rule::PnpSurpriseRemove;
     stops(Mistake::DetachesInSurprise, rule, 0xc9, 0x241);
     stops(Mistake::DeletesInSurprise, rule, 0xc9, 0x242);

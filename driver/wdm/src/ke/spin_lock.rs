@@ -65,8 +65,8 @@ use crate::ke::{
 ///
 /// Prefer [`SpinLock::with`], which has no guard to forget. If a guard is passed to [`core::mem::forget`], the lock
 /// stays held, the IRQL stays raised, and the caller's token no longer matches the IRQL. Memory stays safe, since
-/// no code can access the value again. The system stops, though: the next acquisition spins forever, a wait is bug
-/// check 0xB8, and a return from the dispatch routine is bug check 0xC9 under Driver Verifier.
+/// no code can access the value again. The system stops, though: the next acquisition spins forever; under
+/// Driver Verifier a wait is bug check 0xC4, and a return from the dispatch routine is bug check 0xC9.
 ///
 /// # The feature `lock-debug`
 ///
