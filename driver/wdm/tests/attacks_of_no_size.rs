@@ -279,13 +279,13 @@ fn a_reply_gives_no_more_than_was_written_and_nothing_with_an_error() {
             (0xe000_0001, true),
         ] {
             let end = file.device_control(STATUS, &status.to_le_bytes(), vec![0; 9]);
-            let end = end.ended().expect("it ends at once");
+            let end = end.ended().expect("it ends without waiting");
             let (count, byte) = if is_error { (0, 0) } else { (9, 7) };
             assert_eq!(end.status.cast_unsigned(), status);
             assert_eq!((end.information, end.output), (count, vec![byte; 9]));
         }
         for request in [file.read(0, 5), file.flush()] {
-            let end = request.ended().expect("it ends at once");
+            let end = request.ended().expect("it ends without waiting");
             assert_eq!((end.status, end.information), (0, 0));
         }
         file.close();

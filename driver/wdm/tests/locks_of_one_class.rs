@@ -93,7 +93,7 @@ fn transfer_both_ways(kernel: &Arc<Kernel>) {
         let status = file.device_control(TO, &[], Vec::new()).answer();
         assert_eq!((status, other.join()), (0, 0));
         let read = file.device_control(READ, &[], vec![0; 24]);
-        let output = read.ended().expect("it ends at once").output;
+        let output = read.ended().expect("it ends without waiting").output;
         let value = |at: usize| u64::from_ne_bytes(output[at..at + 8].try_into().expect("8 bytes"));
         // A DPC that is queued already is not queued again.
         assert_eq!([value(0), value(8)], [10, 10]);

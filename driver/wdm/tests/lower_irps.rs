@@ -481,7 +481,7 @@ fn cancelled_while_it_is_completed(kernel: &Arc<Kernel>) {
     stack.unload();
 }
 
-/// Whether a request that the driver below completes at once was cancelled, in any order.
+/// Whether a request that the driver below completes immediately was cancelled, in any order.
 static CANCELLED_UNSENT: AtomicBool = AtomicBool::new(false);
 
 /// The request is cancelled before or after its work item sends it.
@@ -498,7 +498,7 @@ fn cancelled_before_it_is_sent(kernel: &Arc<Kernel>) {
 }
 
 /// [IoCancelIrp](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocancelirp) only marks a request without a Cancel
-/// routine, and a lower driver that completes requests at once does not look at the mark.
+/// routine, and a lower driver that completes requests immediately does not look at the mark.
 #[test]
 fn request_that_is_cancelled_before_it_is_sent_is_not_sent() {
     explore::check(500, cancelled_before_it_is_sent);

@@ -24,7 +24,7 @@ struct Reads(Shared<Timer<Polling>>);
 impl QueueCallbacks for Reads {
     type Record = ();
 
-    /// Starts the next read at once.
+    /// Starts the next read immediately.
     fn current_cancelled(&self, _: &IrpView, held: &mut SpinLockHeld<CancelSpinLock>) {
         self.0.set(Duration::ZERO, held);
     }

@@ -171,7 +171,7 @@ impl Controls for All {
 
 fn status(file: &ntmodel::File, code: u32) -> i32 {
     let request = file.device_control(code, &[], vec![0; 4]);
-    request.status().expect("the request ends at once")
+    request.status().expect("the request ends without waiting")
 }
 
 #[test]

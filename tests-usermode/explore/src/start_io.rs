@@ -22,7 +22,7 @@ pub const TESTS: &[Test] = tests! { "start_io", Server:
     cancel_against_insertion, EVERY,
         "a request is cancelled while it arrives at an idle device: it is served, or the device stays idle";
     cancel_against_waiting, EVERY,
-        "a request is cancelled while it arrives at a busy device: it is completed at once and not served";
+        "a request is cancelled while it arrives at a busy device: it is completed immediately and not served";
     insertion_against_service, GUARDED,
         "a request arrives while the current one is completed: one of the two threads starts it";
     cleanup_against_service, GUARDED,
@@ -152,7 +152,7 @@ fn cancel_against_insertion(harness: &Harness) {
     canceller.join();
     let was_served = harness.complete();
     harness.end(&request, &[status_if(was_served)]);
-    // The device is idle, so the next request is started at once.
+    // The device is idle, so the next request is started immediately.
     let next = harness.send(PEND);
     harness.verify(harness.complete(), || {
         "a request that arrived at an idle device was not started".into()

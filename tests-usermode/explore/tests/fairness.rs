@@ -48,7 +48,7 @@ fn served(queue: u32) {
         let mut before = ended(&others);
         while before < others.len() {
             kernel.advance(PAUSE);
-            // One was served in this time, and then as many as may be at once.
+            // One was served in this time, and then as many as are served in a row.
             let more = ended(&others) - before;
             assert!((1..=IN_A_ROW + 1).contains(&more), "{more}");
             before += more;
@@ -86,7 +86,7 @@ fn a_long_interlocked_list_is_drained_in_groups() {
         assert_eq!(ended(&sent), 2 * at_once);
         kernel.advance(PAUSE);
         assert_eq!(ended(&sent), sent.len());
-        // The next request is completed at once.
+        // The next request is completed immediately.
         assert!(pend(file, queue::INTERLOCKED, 0).ended().is_some());
     });
 }

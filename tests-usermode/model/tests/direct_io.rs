@@ -83,7 +83,7 @@ fn send<S: Steps>(kernel: &Arc<Kernel>, code: u32, byte: u8) -> Completion {
     let sent = stage
         .file
         .device_control(code, b"input", vec![byte; LENGTH]);
-    let end = sent.ended().expect("it ends at once");
+    let end = sent.ended().expect("it ends without waiting");
     stage.tear_down();
     end
 }
@@ -117,7 +117,7 @@ fn mapping_may_fail() {
     let stage = Stage::set::<Increments>(&kernel);
     let send = || {
         let sent = stage.file.device_control(OUT_DIRECT, &[], vec![1; LENGTH]);
-        sent.ended().expect("it ends at once")
+        sent.ended().expect("it ends without waiting")
     };
     faults.arm();
     assert_eq!(send().status, STATUS_INSUFFICIENT_RESOURCES);

@@ -46,7 +46,7 @@ fn asks<const COUNT: usize, const INPUT: usize>(kernel: &Arc<Kernel>) {
     let sent = stage
         .file
         .device_control(FIRST, &[7; INPUT], vec![0; LENGTH]);
-    let end = sent.ended().expect("it ends at once");
+    let end = sent.ended().expect("it ends without waiting");
     let (zeros, rest) = end.output.split_at(COUNT);
     assert!(zeros.iter().all(|byte| *byte == 0), "{end:?}");
     assert!(rest.iter().all(|byte| *byte == 7), "{end:?}");

@@ -54,7 +54,7 @@ impl Device {
         })
     }
 
-    /// Sends a device control, which may end at once, later, or when it is cancelled.
+    /// Sends a device control, which may end immediately, later, or when it is cancelled.
     ///
     /// `DeviceIoControl` with an `OVERLAPPED` does the same, but returns the status as a Win32 error, which stands for several
     /// statuses.

@@ -1,4 +1,4 @@
-//! A completion routine forwards its request again, which nests a call for each time that the lower driver completes it at once.
+//! A completion routine forwards its request again, which nests a call for each time that the lower driver completes it immediately.
 
 use wdm::{CompletionRoutine, PendedIrp, Returned, irql::CallerLevel};
 

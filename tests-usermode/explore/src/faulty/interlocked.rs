@@ -20,7 +20,7 @@ pub(super) const FAULTS: &[Fault] = faults! { "interlocked":
     "marked_late", MarkedLate, completion_against_insertion, MarkingInterlockedQueuedIrps,
         "an IRP is marked pending after it was inserted into an interlocked list, when it may have been completed";
     "marked_when_served", MarkedWhenServed / ServesAtOnce, served_at_once, MarkingInterlockedQueuedIrps,
-        "an IRP is inserted into an interlocked list, which is served at once, and is marked pending only then";
+        "an IRP is inserted into an interlocked list, which is served immediately, and is marked pending only then";
     "lock_shared", LockShared, completion_against_insertion, InterlockedLock,
         "the lock of an interlocked list is also acquired by KeAcquireSpinLock, with interrupts enabled: an interrupt \
          routine that inserts on that processor spins forever";

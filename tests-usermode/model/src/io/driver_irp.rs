@@ -147,7 +147,7 @@ impl Call {
             let bug_check = BugCheck(0x44, [record.address() as u64, 0, 0, 0]);
             (bug_check, format!("{record} is completed again"))
         });
-        // The caller that gets an error at once relies on it, and on nothing else.
+        // The caller that gets an error immediately relies on it, and on nothing else.
         // [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_io_status_block)
         let is_answered = copied || irp.PendingReturned != 0;
         let is_set_twice = is_answered && is_event_set;

@@ -264,7 +264,7 @@ impl File {
         })
     }
 
-    /// Sends an IOCTL (`NtDeviceIoControlFile`), which may end at once, later, or when it is cancelled.
+    /// Sends an IOCTL (`NtDeviceIoControlFile`), which may end immediately, later, or when it is cancelled.
     ///
     /// With `METHOD_IN_DIRECT` the driver reads from `output`.
     #[must_use]

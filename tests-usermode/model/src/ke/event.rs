@@ -113,7 +113,7 @@ impl Call {
     }
 
     /// Ends a routine that signals an object. The thread that waits for it can run before the driver continues, unless the driver has said that
-    /// it waits at once.
+    /// its next call is a wait.
     pub(super) fn signalled<T>(&self, object: *const T, wait: u8) {
         self.must_wait.store(wait != 0, Ordering::Relaxed);
         if wait == 0 {

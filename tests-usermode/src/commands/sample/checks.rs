@@ -134,7 +134,7 @@ pub fn event() -> Result {
     end(&asked, "the registration of an event", Status::SUCCESS)?;
     let is_set = |timeout| event.wait(timeout).map_err(failed);
     ensure(!is_set(Duration::ZERO)?, || {
-        "the event is set at once".into()
+        "the event is set immediately".into()
     })?;
     ensure(is_set(Duration::from_secs(20))?, || {
         "the event is not set".into()

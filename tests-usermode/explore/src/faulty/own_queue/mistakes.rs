@@ -51,7 +51,7 @@ pub(in crate::faulty) const FAULTS: &[Fault] = faults! { "own_queue":
         "STATUS_SUCCESS is returned for an IRP that was completed with an error, as in xenserver/win-xenvif before pull \
          request 7";
     "answered_pending", AnsweredPending, nothing_to_complete, PendedCompletedRequest,
-        "STATUS_PENDING is returned for an IRP that was completed at once";
+        "STATUS_PENDING is returned for an IRP that was completed immediately";
     "not_completed", NotCompleted, nothing_to_complete, IrpProcessingComplete,
         "an error is returned, and the IRP is not completed, as in CdoOperations.c before \
          microsoft/Windows-driver-samples, pull request 41";
