@@ -271,7 +271,7 @@ fn a_device_is_removed_while_its_filter_keeps_an_open() {
 
 /// The request returns to the filter at `DISPATCH_LEVEL`, where the filter drops it, while the device is removed.
 #[test]
-fn a_request_that_comes_back_in_a_dpc_is_dropped() {
+fn a_request_returned_in_a_dpc_is_dropped() {
     explore::check(200, |kernel| {
         with_stack(kernel, |device, own| {
             let theirs = device.clone();

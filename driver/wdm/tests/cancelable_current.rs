@@ -328,7 +328,7 @@ fn cancelled_while_it_is_dropped(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn served_request_ends_once_whatever_else_happens() {
+fn served_request_ends_once_in_each_explored_schedule() {
     for scenario in [
         cancelled_while_it_ends,
         cancelled_while_it_is_started,

@@ -286,7 +286,7 @@ fn request_moves_between_the_queues_of_two_filters() {
 }
 
 #[test]
-fn queued_request_ends_once_whatever_else_happens() {
+fn queued_request_ends_once_in_each_explored_schedule() {
     explore::check(500, resumed_cancelled_and_removed);
     explore::check(500, sent_while_its_handle_is_closed);
 }

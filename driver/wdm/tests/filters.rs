@@ -267,7 +267,7 @@ fn end(request: &Request) -> (i32, u8) {
 const BUSY: i32 = nt::STATUS_DEVICE_BUSY;
 
 #[test]
-fn request_is_forwarded_and_comes_back_as_the_filter_asks() {
+fn request_is_forwarded_and_returned_as_the_filter_requires() {
     let opened = Opened::new(&kernel());
     assert_eq!(opened.seen(), (1, 0));
     for (function, expected) in [

@@ -192,7 +192,7 @@ fn resumed_cancelled_and_removed(kernel: &Arc<Kernel>, code: u32) {
 }
 
 #[test]
-fn forwarded_request_ends_once_whatever_else_happens() {
+fn forwarded_request_ends_once_in_each_explored_schedule() {
     explore::check(500, |kernel| resumed_cancelled_and_removed(kernel, ONE_WAY));
     explore::check(500, |kernel| {
         resumed_cancelled_and_removed(kernel, AND_RETRY);

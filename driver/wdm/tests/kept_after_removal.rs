@@ -143,7 +143,7 @@ impl Filter for Above {
 }
 
 #[test]
-fn a_request_that_comes_back_after_the_lower_driver_was_removed_is_completed() {
+fn a_request_returned_after_the_lower_driver_was_removed_is_completed() {
     let kernel = kernel();
     let stack = Stack::new(raw::load::<Pends>(&kernel));
     let stack = stack.filter(load_filter::<Above>(&kernel)).started();

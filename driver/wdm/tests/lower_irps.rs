@@ -548,7 +548,7 @@ fn sent_while_the_device_is_removed(kernel: &Arc<Kernel>, code: u32, input: u32)
 }
 
 #[test]
-fn request_comes_back_once_whatever_else_happens() {
+fn request_returns_once_in_each_explored_schedule() {
     explore::check(500, cancelled_while_it_is_completed);
     explore::check(500, cancelled_while_the_device_is_removed);
     explore::check(500, |kernel| {

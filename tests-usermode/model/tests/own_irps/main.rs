@@ -214,7 +214,7 @@ fn asks<const MISTAKE: u8, const CODE: u32>(rule: Rule, code: u32, first: u64, t
 }
 
 #[test]
-fn an_irp_comes_back_to_the_driver_that_has_made_it() {
+fn an_irp_returns_to_the_driver_that_created_it() {
     let none = "has no completion routine";
     asks::<NO_ROUTINE, LATER>(Rule::OwnIrp, 0, 0, none);
     let continues = "returns 0x0, not STATUS_MORE_PROCESSING_REQUIRED";

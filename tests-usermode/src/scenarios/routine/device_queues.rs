@@ -59,7 +59,7 @@ pub const SCENARIOS: &[Scenario] = routines! {
     KeRemoveByKeyDeviceQueueIfBusy::takes_a_queue_that_is_not_busy,
         "on a device queue that is not busy, it returns NULL",
         remove_by_key_if_not_busy;
-    KeRemoveEntryDeviceQueue::says_whether_it_was_queued,
+    KeRemoveEntryDeviceQueue::returns_whether_it_was_queued,
         "a queued request is removed once, wherever it is, and the others stay in order",
         calls! {
             0, [7] => found(0);

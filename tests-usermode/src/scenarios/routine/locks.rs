@@ -21,7 +21,7 @@ pub const SCENARIOS: &[Scenario] = routines! {
             1, [] => number(PASSIVE_LEVEL);
             1000, [] => number(PASSIVE_LEVEL);
         };
-    IoSetCancelRoutine::gives_the_routine_back,
+    IoSetCancelRoutine::returns_the_previous_routine,
         "setting NULL returns the Cancel routine that was set, and the request is completed",
         calls! {
             0, [] => found(0);

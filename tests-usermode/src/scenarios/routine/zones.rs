@@ -23,7 +23,7 @@ pub const SCENARIOS: &[Scenario] = routines! {
             // The header leaves no room for a block that is as long as the segment.
             0, [64, 64, 0] => number(0);
         };
-    ExInitializeZone::refuses_what_does_not_fit,
+    ExInitializeZone::rejects_invalid_segments,
         "a block or a segment that is not aligned, or a block longer than the segment, is refused",
         calls! {
             0, [60, 1024, 0] => refused(0);
@@ -36,13 +36,13 @@ pub const SCENARIOS: &[Scenario] = routines! {
     ExExtendZone::adds_the_blocks,
         "a second segment adds its blocks to those of the zone",
         ADDS_THE_BLOCKS;
-    ExExtendZone::refuses_what_does_not_fit,
+    ExExtendZone::rejects_invalid_segments,
         "a second segment that is not aligned or shorter than a block is refused, and the zone stays",
         REFUSES_TO_EXTEND;
     ExInterlockedExtendZone::adds_the_blocks,
         "under the zone's lock too, a second segment adds its blocks to those of the zone",
         ADDS_THE_BLOCKS;
-    ExInterlockedExtendZone::refuses_what_does_not_fit,
+    ExInterlockedExtendZone::rejects_invalid_segments,
         "under the zone's lock too, a segment that does not fit is refused, and the zone stays",
         REFUSES_TO_EXTEND;
     ExInterlockedAllocateFromZone::gives_each_block_once,
