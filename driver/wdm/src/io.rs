@@ -37,6 +37,7 @@ pub(crate) mod refusal;
 pub(crate) mod remove_lock;
 pub(crate) mod reply;
 pub(crate) mod security;
+pub mod serial;
 pub(crate) mod start_io;
 pub(crate) mod user_buffer;
 pub(crate) mod user_event;

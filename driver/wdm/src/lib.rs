@@ -129,6 +129,7 @@ pub use io::{
     queue_callbacks::QueueCallbacks,
     reply::Reply,
     security::DeviceAccess,
+    serial,
     start_io::{CancelableIrp, CurrentIrp, Start, StartIoOrder, StartIoQueue},
     user_buffer::UserBuffer,
     user_event::UserEvent,
