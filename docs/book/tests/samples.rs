@@ -21,7 +21,9 @@ fn tables_have_the_lines_of_the_samples() {
         text(&root.join("README.md")),
         text(&samples.join("README.md")),
     );
-    for sample in ["cancel", "control", "event", "filter", "pipe"] {
+    for sample in [
+        "cancel", "control", "detect", "event", "filter", "pipe", "ramdisk", "startio",
+    ] {
         let folder = samples.join(sample);
         let counted = lines(&folder.join("src")) + lines(&folder.join("sys/src"));
         let is_there = |text: &str, start: &str, cell: usize| {

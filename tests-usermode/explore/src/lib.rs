@@ -40,6 +40,15 @@ pub fn load<D: wdm::Device>(kernel: &Arc<Kernel>) -> Result<Driver, i32> {
     unsafe { Driver::load(kernel, wdm::entry::<D>) }
 }
 
+/// Loads a filter driver on `wdm` into a kernel.
+///
+/// # Errors
+/// The status of its `DriverEntry`.
+pub fn load_filter<F: wdm::Filter>(kernel: &Arc<Kernel>) -> Result<Driver, i32> {
+    // SAFETY: as above.
+    unsafe { Driver::load(kernel, wdm::filter_entry::<F>) }
+}
+
 /// The environment variable that names the folder of the images. The user who sets it is responsible for each image being
 /// built from the logic of the same name.
 const BUILT: &str = "INTERLOCK_BUILT";

@@ -16,10 +16,16 @@ pub enum Name {
     Cancel,
     /// `sample_control.sys`
     Control,
+    /// `sample_detect.sys`
+    Detect,
     /// `sample_event.sys`
     Event,
     /// `sample_pipe.sys`
     Pipe,
+    /// `sample_ramdisk.sys`
+    Ramdisk,
+    /// `sample_startio.sys`
+    Startio,
 }
 
 /// Checks a sample driver.
@@ -28,8 +34,11 @@ pub fn sample(name: Name) -> Result<Exit> {
     match name {
         Name::Cancel => checks::cancel(),
         Name::Control => checks::control(),
+        Name::Detect => checks::detect(),
         Name::Event => checks::event(),
         Name::Pipe => checks::pipe(),
+        Name::Ramdisk => checks::ramdisk(),
+        Name::Startio => checks::startio(),
     }?;
     anstream::println!("{name:?}: every request ended as it should");
     Ok(Exit::Passed)

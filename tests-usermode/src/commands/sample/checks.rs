@@ -196,3 +196,78 @@ pub fn control() -> Result {
     let read = device.read(vec![0; 4])?;
     end(&read, "a read", Status::INVALID_DEVICE_REQUEST).map(drop)
 }
+
+/// A disk of 1 MiB, as its INF says, keeps what is written.
+pub fn ramdisk() -> Result {
+    const GET_LENGTH_INFO: u32 = 0x7_405c;
+    const SIZE: u64 = 0x10_0000;
+    const SECTOR: usize = 512;
+    let device = open((
+        0xb704_c2ff,
+        0xa1fc,
+        0x4a5c,
+        [0x9d, 0xde, 0x78, 0xc0, 0x1d, 0x2a, 0xc1, 0xb9],
+    ))?;
+    let size = device.submit(GET_LENGTH_INFO, &[], vec![0; 8])?;
+    returns(&size, "the length of the disk", &SIZE.to_le_bytes())?;
+    let sectors = [[1; SECTOR], [2; SECTOR]].concat();
+    let write = end(&device.write(&sectors)?, "a write", Status::SUCCESS)?;
+    ensure(write.information == sectors.len(), || {
+        format!("a write of two sectors took {} bytes", write.information)
+    })?;
+    returns(&device.read(vec![0; 2 * SECTOR])?, "a read", &sectors)?;
+    for length in [SECTOR - 1, SIZE as usize + SECTOR] {
+        let read = device.read(vec![0; length])?;
+        end(
+            &read,
+            "a read of no whole sectors of the disk",
+            Status::INVALID_PARAMETER,
+        )?;
+    }
+    let other = device.submit(0x7_4004, &[], vec![0; 32])?;
+    end(&other, "an unknown request", Status::INVALID_DEVICE_REQUEST).map(drop)
+}
+
+/// Reads are served one at a time, and can be cancelled.
+pub fn startio() -> Result {
+    let device = open((
+        0xbea2_db8b,
+        0x5fa0,
+        0x4f0b,
+        [0x9a, 0x9c, 0x32, 0x42, 0x5f, 0xa3, 0xfb, 0x7f],
+    ))?;
+    let read = || pends(device.read(vec![0; 4])?, "a read");
+    let reads = [read()?, read()?, read()?, read()?];
+    for cancelled in [&reads[0], &reads[2]] {
+        cancelled.cancel()?;
+        end(cancelled, "the cancelled read", Status::CANCELLED)?;
+    }
+    for served in [&reads[1], &reads[3]] {
+        returns(served, "a read", &42_u32.to_le_bytes())?;
+    }
+    let short = device.read(vec![0; 3])?;
+    end(&short, "a read of 3 bytes", Status::BUFFER_TOO_SMALL)?;
+    let last = [read()?, read()?];
+    drop(device);
+    for read in &last {
+        end(read, "a read of the closed handle", Status::CANCELLED)?;
+    }
+    Ok(())
+}
+
+/// The bus driver of a root-enumerated device refuses the requests to a port, so the detection fails.
+pub fn detect() -> Result {
+    let device = open((
+        0xc652_997a,
+        0xb1d2,
+        0x4df4,
+        [0xbd, 0xfc, 0x5a, 0x7c, 0xc2, 0x8e, 0x42, 0xb2],
+    ))?;
+    let read = device.read(vec![0; 16])?;
+    end(
+        &read,
+        "a read without a port",
+        Status::INVALID_DEVICE_REQUEST,
+    )
+    .map(drop)
+}
