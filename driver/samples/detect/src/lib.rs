@@ -117,6 +117,7 @@ impl Detection {
         }
         Ok(Id::NONE)
     }
+
     /// Has the port complete the request when the line DSR changes.
     fn watch(&self, irql: &mut PassiveLevel) -> Result<(), Error> {
         self.control(serial::SET_WAIT_MASK, &EVENT_DSR.to_ne_bytes(), irql)?;
