@@ -110,6 +110,12 @@ impl<I: ListItem> InterlockedList<I> {
         })
     }
 
+    /// Returns the pointer that the kernel's routines take.
+    fn head(&self) -> *mut nt::LIST_ENTRY {
+        self.place.check(self);
+        self.head.get()
+    }
+
     /// Inserts an item at the head (`ExInterlockedInsertHeadList`). Returns the previous first entry, or `None` if
     /// the list was empty.
     ///
@@ -119,7 +125,7 @@ impl<I: ListItem> InterlockedList<I> {
     /// Any.
     #[doc(alias = "ExInterlockedInsertHeadList")]
     pub fn insert_head(&self, item: I) -> Option<EntryId> {
-        let (head, lock) = (self.head.get(), self.lock.raw());
+        let (head, lock) = (self.head(), self.lock.raw());
         // SAFETY: the head and the lock were initialised in place and are used by this list only. The item is given
         // up, so its entry is on no list and stays valid until it is removed.
         let first =
@@ -136,7 +142,7 @@ impl<I: ListItem> InterlockedList<I> {
     /// Any.
     #[doc(alias = "ExInterlockedInsertTailList")]
     pub fn insert_tail(&self, item: I) -> Option<EntryId> {
-        let (head, lock) = (self.head.get(), self.lock.raw());
+        let (head, lock) = (self.head(), self.lock.raw());
         // SAFETY: as in `insert_head`.
         let last =
             unsafe { nt::ExInterlockedInsertTailList(head, item.into_entry().as_ptr(), lock) };
@@ -152,7 +158,7 @@ impl<I: ListItem> InterlockedList<I> {
     #[doc(alias = "ExInterlockedRemoveHeadList")]
     pub fn remove_head(&self) -> Option<I> {
         // SAFETY: the head and the lock were initialised in place and are used by this list only.
-        let entry = unsafe { nt::ExInterlockedRemoveHeadList(self.head.get(), self.lock.raw()) };
+        let entry = unsafe { nt::ExInterlockedRemoveHeadList(self.head(), self.lock.raw()) };
         // SAFETY: every entry on the list came from `into_entry`, and only this caller removed this one.
         NonNull::new(entry).map(|entry| unsafe { I::from_entry(entry) })
     }
@@ -161,7 +167,6 @@ impl<I: ListItem> InterlockedList<I> {
 #[pinned_drop]
 impl<I: ListItem> PinnedDrop for InterlockedList<I> {
     fn drop(self: Pin<&mut Self>) {
-        self.place.check(self.as_ref().get_ref());
         while self.remove_head().is_some() {}
     }
 }

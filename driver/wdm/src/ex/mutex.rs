@@ -8,6 +8,7 @@ use crate::ke::{
     irql::{ObjectHeld, Waitable},
     lock_order::Unlocked,
     on_drop::OnDrop,
+    place::Place,
 };
 
 /// A value that one thread at a time can access, under a fast mutex (`FAST_MUTEX`).
@@ -47,6 +48,7 @@ use crate::ke::{
 pub struct Mutex<T> {
     #[pin]
     object: UnsafeCell<nt::FAST_MUTEX>,
+    place: Place,
     #[pin]
     _pinned: PhantomPinned,
     value: UnsafeCell<T>,
@@ -66,8 +68,9 @@ impl<T> Mutex<T> {
     /// At most `DISPATCH_LEVEL`.
     #[doc(alias = "ExInitializeFastMutex")]
     pub fn new(value: T) -> impl PinInit<Self> {
-        try_pin_init!(Self {
+        try_pin_init!(&this in Self {
             object <- initialised(),
+            place: Place::of(this),
             _pinned: PhantomPinned,
             value: UnsafeCell::new(value),
         }? Infallible)
@@ -88,7 +91,7 @@ impl<T> Mutex<T> {
     ) -> R {
         // SAFETY: the mutex was initialised in place, and is borrowed until the release. The token says that the thread may
         // wait. It holds no mutex, since that would borrow the token.
-        unsafe { nt::ExAcquireFastMutex(self.object.get()) };
+        unsafe { nt::ExAcquireFastMutex(self.object()) };
         self.run(irql, f)
     }
 
@@ -123,8 +126,14 @@ impl<T> Mutex<T> {
         f: impl FnOnce(&mut T, &mut ObjectHeld<Unlocked>) -> R,
     ) -> Option<R> {
         // SAFETY: as in `with`.
-        let acquired = unsafe { nt::ExTryToAcquireFastMutex(self.object.get()) };
+        let acquired = unsafe { nt::ExTryToAcquireFastMutex(self.object()) };
         (acquired != 0).then(|| self.run(irql, f))
+    }
+
+    /// Returns the pointer that the kernel's routines take.
+    fn object(&self) -> *mut nt::FAST_MUTEX {
+        self.place.check(self);
+        self.object.get()
     }
 
     /// Runs a closure with the mutex held, which this thread has just acquired, and releases it.

@@ -198,6 +198,12 @@ impl<'n, T, O> DeviceQueue<'n, T, O> {
         })
     }
 
+    /// Returns the pointer that the kernel's routines take.
+    fn raw(&self) -> *mut nt::KDEVICE_QUEUE {
+        self.place.check(self);
+        self.queue.raw()
+    }
+
     /// Removes a node from any position in the queue, and returns whether it was queued
     /// (`KeRemoveEntryDeviceQueue`).
     ///
@@ -222,9 +228,7 @@ impl<'n, T, O> DeviceQueue<'n, T, O> {
         let was_queued = marked && {
             // SAFETY: this thread set the mark, so the entry is on this queue or on none; the routine checks which
             // under the queue's lock. The node outlives the queue.
-            unsafe {
-                nt::KeRemoveEntryDeviceQueue(self.queue.raw(), DeviceQueueNode::entry(node)) != 0
-            }
+            unsafe { nt::KeRemoveEntryDeviceQueue(self.raw(), DeviceQueueNode::entry(node)) != 0 }
         };
         if marked {
             // If this thread removed the node, it is on no queue. Else another thread has removed it, or has not
@@ -315,7 +319,7 @@ impl<'n, T> DeviceQueue<'n, T, Arrival> {
         let entry = self.claim(node)?;
         // SAFETY: `claim` guarantees that the entry is on no queue and that no other thread inserts it; the node
         // outlives the queue. The token says DISPATCH_LEVEL.
-        let queued = unsafe { nt::KeInsertDeviceQueue(self.queue.raw(), entry) };
+        let queued = unsafe { nt::KeInsertDeviceQueue(self.raw(), entry) };
         Ok(self.inserted(node, queued, irql))
     }
 }
@@ -330,7 +334,7 @@ impl<'q, 'n, T> Busy<'q, 'n, T, Arrival> {
     #[doc(alias = "KeRemoveDeviceQueue")]
     pub fn remove<D: Dispatch>(self, irql: &mut D) -> Remove<'q, 'n, T, Arrival> {
         // SAFETY: the queue was initialised in place, and is busy. The token says DISPATCH_LEVEL.
-        let entry = unsafe { nt::KeRemoveDeviceQueue(self.queue.queue.raw()) };
+        let entry = unsafe { nt::KeRemoveDeviceQueue(self.queue.raw()) };
         // SAFETY: the routine has just removed the entry.
         unsafe { self.queue.removed(entry, irql) }
     }
@@ -373,7 +377,7 @@ impl<'n, T, O: Keyed> DeviceQueue<'n, T, O> {
     ) -> Result<Insert<'_, 'n, T, O>, NodeInUse> {
         let entry = self.claim(node)?;
         // SAFETY: as in `insert`.
-        let queued = unsafe { nt::KeInsertByKeyDeviceQueue(self.queue.raw(), entry, key) };
+        let queued = unsafe { nt::KeInsertByKeyDeviceQueue(self.raw(), entry, key) };
         Ok(self.inserted(node, queued, irql))
     }
 }
@@ -389,7 +393,7 @@ impl<'q, 'n, T> Busy<'q, 'n, T, ByKey> {
     #[doc(alias = "KeRemoveByKeyDeviceQueue")]
     pub fn remove_by_key<D: Dispatch>(self, key: u32, irql: &mut D) -> Remove<'q, 'n, T, ByKey> {
         // SAFETY: the queue was initialised in place, and is busy. The token says DISPATCH_LEVEL.
-        let entry = unsafe { nt::KeRemoveByKeyDeviceQueue(self.queue.queue.raw(), key) };
+        let entry = unsafe { nt::KeRemoveByKeyDeviceQueue(self.queue.raw(), key) };
         // SAFETY: the routine has just removed the entry.
         unsafe { self.queue.removed(entry, irql) }
     }
@@ -412,7 +416,7 @@ impl<'n, T> DeviceQueue<'n, T, ByKeyIfBusy> {
         irql: &mut D,
     ) -> Remove<'_, 'n, T, ByKeyIfBusy> {
         // SAFETY: the queue was initialised in place. The token says DISPATCH_LEVEL.
-        let entry = unsafe { nt::KeRemoveByKeyDeviceQueueIfBusy(self.queue.raw(), key) };
+        let entry = unsafe { nt::KeRemoveByKeyDeviceQueueIfBusy(self.raw(), key) };
         // SAFETY: the routine has just removed the entry.
         unsafe { self.removed(entry, irql) }
     }
@@ -425,10 +429,9 @@ impl<T, O> PinnedDrop for DeviceQueue<'_, T, O> {
         // IRQL, which is allowed under any lock.
         let mut irql = unsafe { CallerLevel::assume() };
         let this = self.as_ref().get_ref();
-        this.place.check(this);
         let remove_one = |irql: &mut DispatchLevel| {
             // SAFETY: the queue was initialised in place. The token says DISPATCH_LEVEL.
-            let entry = unsafe { nt::KeRemoveByKeyDeviceQueueIfBusy(this.queue.raw(), 0) };
+            let entry = unsafe { nt::KeRemoveByKeyDeviceQueueIfBusy(this.raw(), 0) };
             // SAFETY: the routine has just removed the entry.
             matches!(unsafe { this.removed(entry, irql) }, Remove::Next(..))
         };

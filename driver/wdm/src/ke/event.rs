@@ -6,6 +6,7 @@ use pinned_init::{PinInit, pin_data, pin_init, pin_init_from_closure};
 
 use crate::ke::{
     irql::{AtMostDispatch, Waitable},
+    place::Place,
     wait,
 };
 
@@ -51,6 +52,7 @@ pub enum EventType {
 pub struct Event {
     #[pin]
     object: UnsafeCell<nt::KEVENT>,
+    place: Place,
     #[pin]
     _pinned: PhantomPinned,
 }
@@ -69,7 +71,17 @@ impl Event {
     /// Any.
     #[doc(alias = "KeInitializeEvent")]
     pub fn new(kind: EventType, is_set: bool) -> impl PinInit<Self> {
-        pin_init!(Self { object <- initialised(kind, is_set), _pinned: PhantomPinned })
+        pin_init!(&this in Self {
+            object <- initialised(kind, is_set),
+            place: Place::of(this),
+            _pinned: PhantomPinned,
+        })
+    }
+
+    /// Returns the pointer that the kernel's routines take.
+    fn object(&self) -> *mut nt::KEVENT {
+        self.place.check(self);
+        self.object.get()
     }
 
     /// Sets the event and returns whether it was set before (`KeSetEvent`).
@@ -82,7 +94,7 @@ impl Event {
     pub fn set<L: AtMostDispatch>(&self, _irql: &mut L) -> bool {
         // SAFETY: the event was initialised in place. With FALSE for Wait the routine may be called at
         // DISPATCH_LEVEL.
-        unsafe { nt::KeSetEvent(self.object.get(), 0, 0) != 0 }
+        unsafe { nt::KeSetEvent(self.object(), 0, 0) != 0 }
     }
 
     /// Clears the event (`KeClearEvent`).
@@ -94,7 +106,7 @@ impl Event {
     #[doc(alias = "KeClearEvent")]
     pub fn clear<L: AtMostDispatch>(&self, _irql: &mut L) {
         // SAFETY: the event was initialised in place.
-        unsafe { nt::KeClearEvent(self.object.get()) };
+        unsafe { nt::KeClearEvent(self.object()) };
     }
 
     /// Waits until the event is set (`KeWaitForSingleObject`).
@@ -111,7 +123,7 @@ impl Event {
     #[doc(alias = "KeWaitForSingleObject")]
     pub fn wait<L: Waitable>(&self, irql: &mut L) {
         // SAFETY: the event was initialised in place, and is borrowed until the wait ends.
-        unsafe { wait::for_object(self.object.get().cast(), irql) };
+        unsafe { wait::for_object(self.object().cast(), irql) };
     }
 
     /// Waits until the event is set, at most for a time interval, and returns whether it was set.
@@ -124,7 +136,7 @@ impl Event {
     #[doc(alias = "KeWaitForSingleObject")]
     pub fn wait_for<L: Waitable>(&self, time: Duration, irql: &mut L) -> bool {
         // SAFETY: as above.
-        unsafe { wait::for_object_until(self.object.get().cast(), time, irql) }
+        unsafe { wait::for_object_until(self.object().cast(), time, irql) }
     }
 }
 

@@ -2,11 +2,12 @@
 
 use core::ptr::{NonNull, from_ref};
 
-/// The address at which a value was initialised. For values that contain pointers to themselves, which their `Drop`
-/// uses.
+/// The address at which a value was initialised. For values that contain pointers to themselves, which check it before each use of
+/// these pointers.
 ///
-/// A pinned value is dropped in place. A field of a `repr(packed)` structure is moved before it is dropped, though,
-/// and `pinned-init` accepts such a field as pinned.
+/// A pinned value does not move. A field of a `repr(packed)` structure is moved before it is dropped, though, and `pinned-init` accepts
+/// such a field as pinned. Its macro `pin_data` also accepts as pinned, and as movable, a field whose type is written with names of the
+/// macro's own (`tests/moved_while_pinned.rs`).
 pub(crate) struct Place(usize);
 
 impl Place {
