@@ -32,8 +32,24 @@ const WRAPPERS: &[Wrapper] = &[
     same("nested_locks", "the same with two nested locks"),
     same("cancel_lock", "the same with the cancel spin lock"),
     same("interlocked_increment", "`InterlockedIncrement`"),
-    same("list_insert_tail", "`ExInterlockedInsertTailList`"),
-    same("list_remove_head", "`ExInterlockedRemoveHeadList`"),
+    Wrapper {
+        name: "list_insert_tail",
+        what: "`ExInterlockedInsertTailList`",
+        more: &[(
+            3,
+            "the list was not moved while it was pinned, which `pinned-init` 0.0.10 does not prevent. These prepare the call that stops the system",
+        )],
+        counted_in: 5,
+    },
+    Wrapper {
+        name: "list_remove_head",
+        what: "`ExInterlockedRemoveHeadList`",
+        more: &[(
+            5,
+            "the list was not moved while it was pinned, which `pinned-init` 0.0.10 does not prevent. These prepare the call that stops the system",
+        )],
+        counted_in: 7,
+    },
     same("stack_push", "`ExInterlockedPushEntryList`"),
     same("stack_pop", "`ExInterlockedPopEntryList`"),
     Wrapper {
