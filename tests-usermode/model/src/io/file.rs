@@ -278,6 +278,13 @@ impl File {
         self.request("NtDeviceIoControlFile", asked, access, input, output)
     }
 
+    /// Sends an internal device control to the file's device as another driver does, without the file.
+    #[must_use]
+    pub fn internal_device_control(&self, code: u32, input: &[u8], output: Vec<u8>) -> Request {
+        let device = &self.inner.device;
+        device.internal_device_control(&self.kernel, code, input, output)
+    }
+
     /// Sends a read (`NtReadFile`).
     ///
     /// The device does buffered or direct I/O (`DO_BUFFERED_IO`, `DO_DIRECT_IO`). With neither, the request fails with

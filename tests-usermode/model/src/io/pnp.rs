@@ -105,6 +105,33 @@ impl Call {
 }
 
 impl DeviceInner {
+    /// Sends an internal device control as another driver does, without a file.
+    pub(in crate::io) fn internal_device_control(
+        &self,
+        kernel: &Arc<Kernel>,
+        code: u32,
+        input: &[u8],
+        output: Vec<u8>,
+    ) -> Request {
+        let _attached = Attached::to(kernel);
+        let call = Call::enter("IoCallDriver");
+        let asked = Asked {
+            major: nt::IRP_MJ_INTERNAL_DEVICE_CONTROL,
+            code,
+            input_length: input.len(),
+            output_length: output.len(),
+            ..Asked::default()
+        };
+        let top = self.top();
+        let record = call.new_irp(top, asked, None, input, output);
+        let answer = call.send(top, &record);
+        Request {
+            kernel: Arc::clone(kernel),
+            sent: Ok(record),
+            answer,
+        }
+    }
+
     /// Sends a PnP request, and waits until it ends.
     fn ask(&self, call: &Call, minor: u8) -> NTSTATUS {
         let asked = Asked {
@@ -296,23 +323,8 @@ impl Device {
     /// Sends an internal device control as another driver does, without a file.
     #[must_use]
     pub fn internal_device_control(&self, code: u32, input: &[u8], output: Vec<u8>) -> Request {
-        let _attached = Attached::to(&self.kernel);
-        let call = Call::enter("IoCallDriver");
-        let asked = Asked {
-            major: nt::IRP_MJ_INTERNAL_DEVICE_CONTROL,
-            code,
-            input_length: input.len(),
-            output_length: output.len(),
-            ..Asked::default()
-        };
-        let top = self.inner.top();
-        let record = call.new_irp(top, asked, None, input, output);
-        let answer = call.send(top, &record);
-        Request {
-            kernel: Arc::clone(&self.kernel),
-            sent: Ok(record),
-            answer,
-        }
+        self.inner
+            .internal_device_control(&self.kernel, code, input, output)
     }
 
     /// Returns the `PNP_DEVICE_STATE` that the drivers have answered last, after one has called `IoInvalidateDeviceState`. The PnP manager
