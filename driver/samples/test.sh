@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 built=$CARGO_TARGET_DIR/interlock
-samples=(cancel control detect event filter pipe ramdisk startio)
+samples=(cancel control detect event filter pipe ramdisk recorder startio)
 
 tests=()
 for sample in "${samples[@]}"; do

@@ -24,6 +24,8 @@ pub enum Name {
     Pipe,
     /// `sample_ramdisk.sys`
     Ramdisk,
+    /// `sample_recorder.sys`
+    Recorder,
     /// `sample_startio.sys`
     Startio,
 }
@@ -38,6 +40,7 @@ pub fn sample(name: Name) -> Result<Exit> {
         Name::Event => checks::event(),
         Name::Pipe => checks::pipe(),
         Name::Ramdisk => checks::ramdisk(),
+        Name::Recorder => checks::recorder(),
         Name::Startio => checks::startio(),
     }?;
     anstream::println!("{name:?}: every request ended as it should");

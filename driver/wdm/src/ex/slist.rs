@@ -106,6 +106,23 @@ impl<T> SList<T> {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wdm::SList;
+    ///
+    /// /// Handles the events in the order in which they were pushed.
+    /// fn handle_all(events: &SList<u32>, mut handle: impl FnMut(u32)) {
+    ///     let in_order = SList::new();
+    ///     events.flush(|event| {
+    ///         in_order.push(event);
+    ///     });
+    ///     while let Some(event) = in_order.pop() {
+    ///         handle(*event);
+    ///     }
+    /// }
+    /// ```
     #[doc(alias = "InterlockedFlushSList")]
     #[doc(alias = "ExInterlockedFlushSList")]
     pub fn flush(&self, mut f: impl FnMut(LookasideBox<T>)) {

@@ -270,4 +270,56 @@ pub fn detect() -> Result {
         Status::INVALID_DEVICE_REQUEST,
     )
     .map(drop)
+
+/// Messages that are written can be read as lines; reads wait for one.
+pub fn recorder() -> Result {
+    const ENABLE: u32 = code(0x801);
+    const DISABLE: u32 = code(0x802);
+    const NAME: u32 = code(0x804);
+    const HEARTBEAT: u32 = code(0x805);
+    const MAX_LINE: usize = 120;
+    /// `CTL_CODE` with `FILE_DEVICE_UNKNOWN`, `METHOD_BUFFERED` and `FILE_WRITE_ACCESS`.
+    const fn code(function: u32) -> u32 {
+        0x22 << 16 | 2 << 14 | function << 2
+    }
+    let device = Device::open_at(r"\\.\InterlockRecorder", Access::ReadWrite)?;
+    let read = || device.read(vec![0; MAX_LINE]);
+    let write = |text: &[u8]| {
+        let end = end(&device.write(text)?, "a write", Status::SUCCESS)?;
+        ensure(end.information == text.len(), || {
+            format!("a write took {} bytes of {}", end.information, text.len())
+        })
+    };
+    let control = |code, input: &[u8]| {
+        let request = device.submit(code, input, Vec::new())?;
+        end(&request, "an IOCTL", Status::SUCCESS).map(drop)
+    };
+    let waiting = pends(read()?, "a read of an empty log")?;
+    write(b"first")?;
+    returns(&waiting, "the read that waited", b"program: first\n")?;
+
+    control(DISABLE, &[1, 0, 0, 0])?;
+    write(b"ignored")?;
+    control(ENABLE, &[1, 0, 0, 0])?;
+    control(NAME, b"\0\0\0\0harness\0")?;
+    write(b"second")?;
+    returns(&read()?, "a read", b"harness: second\n")?;
+
+    let short = device.read(vec![0; MAX_LINE - 1])?;
+    end(&short, "a short read", Status::BUFFER_TOO_SMALL)?;
+    let cancelled = pends(read()?, "a read of an empty log")?;
+    cancelled.cancel()?;
+    end(&cancelled, "the cancelled read", Status::CANCELLED)?;
+
+    control(HEARTBEAT, &[50, 0, 0, 0])?;
+    for _ in 0..3 {
+        let beat = end(&read()?, "a read of a heartbeat", Status::SUCCESS)?;
+        ensure(
+            beat.output.starts_with(b"recorder: 0000 messages lost\n"),
+            || format!("the heartbeat is {:02x?}", beat.output),
+        )?;
+    }
+    control(HEARTBEAT, &[0; 4])?;
+    let bad = device.submit(code(0x806), &[], Vec::new())?;
+    end(&bad, "an unknown request", Status::INVALID_DEVICE_REQUEST).map(drop)
 }
