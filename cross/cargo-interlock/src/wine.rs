@@ -20,6 +20,7 @@ const FILES: &[(&str, &str)] = files! { "wine":
     "irp.c",
     "irql.c",
     "irql.h",
+    "lookaside.c",
     "ntoskrnl.c",
     "object.c",
     "pool.c",

@@ -41,7 +41,7 @@ compile() {
 for file in cancel cleanup devqueue interlocked irp object power rundown workitem zone; do
     compile "$file" -isystem /usr/x86_64-w64-mingw32/include/ddk
 done
-for file in dpc host irql ntoskrnl pool spinlock timer; do
+for file in dpc host irql lookaside ntoskrnl pool spinlock timer; do
     compile "$file" -D__USE_MINGW_ANSI_STDIO=1
 done
 "${gcc[@]}" -shared -o "$out/ntoskrnl.exe" "${objects[@]}" "$out/ntoskrnl.def" "$out/libntosbase.a" -lntdll

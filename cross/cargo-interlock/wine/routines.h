@@ -24,6 +24,10 @@ WRAPPED(KeWaitForMultipleObjects, "checks the IRQL")
 WRAPPED(KeWaitForSingleObject, "checks the IRQL")
 
 /* spinlock.c */
+SUPPLIED(ExAcquireSpinLockExclusive, "Wine has none")
+SUPPLIED(ExAcquireSpinLockShared, "Wine has none")
+SUPPLIED(ExReleaseSpinLockExclusive, "Wine has none")
+SUPPLIED(ExReleaseSpinLockShared, "Wine has none")
 SUPPLIED(KeAcquireInStackQueuedSpinLock, "Wine keeps no IRQL")
 SUPPLIED(KeAcquireInStackQueuedSpinLockAtDpcLevel, "Wine checks nothing")
 SUPPLIED(KeAcquireSpinLockAtDpcLevel, "Wine checks nothing")
@@ -43,6 +47,10 @@ SUPPLIED(IoReleaseCancelSpinLock, "Wine keeps no IRQL")
 WRAPPED(IoAllocateWorkItem, "records the items; makes the unload of the driver wait for their routines")
 WRAPPED(IoFreeWorkItem, "reports an item that is queued, and a pointer that is not an item")
 WRAPPED(IoQueueWorkItem, "reports an item that is already queued; checks the IRQL and the locks after its routine")
+
+/* lookaside.c */
+SUPPLIED(ExDeleteLookasideListEx, "Wine has none")
+SUPPLIED(ExInitializeLookasideListEx, "Wine has none")
 
 /* power.c */
 SUPPLIED(PoRequestPowerIrp, "Wine has a stub")

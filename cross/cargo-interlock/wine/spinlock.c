@@ -48,7 +48,8 @@ void spin_lock_leave(spin_lock *lock)
     __atomic_store_n(lock, 0, __ATOMIC_RELEASE);
 }
 
-static KIRQL acquire(spin_lock *lock, spin_lock kind, const char *routine, const void *caller)
+/* Raises the IRQL for one more lock, and returns the old one. */
+static KIRQL raise(const char *routine, const void *caller)
 {
     union thread thread = thread_get();
     KIRQL old = thread.irql;
@@ -58,6 +59,13 @@ static KIRQL acquire(spin_lock *lock, spin_lock kind, const char *routine, const
     thread.irql = DISPATCH_LEVEL;
     thread.locks++;
     thread_set(thread);
+    return old;
+}
+
+static KIRQL acquire(spin_lock *lock, spin_lock kind, const char *routine, const void *caller)
+{
+    KIRQL old = raise(routine, caller);
+
     hold(lock, kind, caller);
     return old;
 }
@@ -189,4 +197,57 @@ void KeReleaseInStackQueuedSpinLockFromDpcLevel(struct queue_handle *handle)
     spin_lock *lock = lock_of(handle, __func__, CALLER);
 
     if (lock) let_go(lock, QUEUED, at_dpc_level(__func__, CALLER), __func__, CALLER);
+}
+
+/* An EX_SPIN_LOCK contains the number of threads that hold it shared, or -1 when one holds it
+ * exclusively. A thread that waits for it exclusively does not stop new readers. */
+
+KIRQL ExAcquireSpinLockShared(int *lock)
+{
+    KIRQL old = raise(__func__, CALLER);
+    unsigned looks = 0;
+
+    for (;;)
+    {
+        int held = __atomic_load_n(lock, __ATOMIC_RELAXED);
+
+        if (held >= 0 && __sync_bool_compare_and_swap(lock, held, held + 1)) return old;
+        thread_pause(++looks);
+    }
+}
+
+KIRQL ExAcquireSpinLockExclusive(int *lock)
+{
+    KIRQL old = raise(__func__, CALLER);
+    unsigned looks = 0;
+
+    while (!__sync_bool_compare_and_swap(lock, 0, -1)) thread_pause(++looks);
+    return old;
+}
+
+/* `is_held` says whether the lock is held in the way in which it is released. */
+static void release_shared_or_exclusive(int *lock, int by, int is_held, KIRQL irql, const char *routine, const void *caller)
+{
+    union thread thread = thread_get();
+
+    if (thread.irql != DISPATCH_LEVEL) violation(caller, "%s at IRQL %d", routine, thread.irql);
+    if (!is_held)
+    {
+        violation(caller, "%s on a lock that is not held so", routine);
+        return;
+    }
+    thread.locks--;
+    thread_set(thread);
+    __atomic_add_fetch(lock, by, __ATOMIC_RELEASE);
+    irql_lower(irql, routine, caller);
+}
+
+void ExReleaseSpinLockShared(int *lock, KIRQL irql)
+{
+    release_shared_or_exclusive(lock, -1, __atomic_load_n(lock, __ATOMIC_RELAXED) > 0, irql, __func__, CALLER);
+}
+
+void ExReleaseSpinLockExclusive(int *lock, KIRQL irql)
+{
+    release_shared_or_exclusive(lock, 1, __atomic_load_n(lock, __ATOMIC_RELAXED) == -1, irql, __func__, CALLER);
 }
