@@ -270,6 +270,7 @@ pub fn detect() -> Result {
         Status::INVALID_DEVICE_REQUEST,
     )
     .map(drop)
+}
 
 /// Messages that are written can be read as lines; reads wait for one.
 pub fn recorder() -> Result {
