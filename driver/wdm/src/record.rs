@@ -6,6 +6,9 @@
 /// every queue and is dropped when the IRP is completed. It replaces a pointer in `Tail.Overlay.DriverContext`,
 /// which a driver must free on every path.
 ///
+/// # IRQL
+/// The methods are called at any IRQL, and while any lock is held.
+///
 /// # Safety
 /// [`Record::from_raw`] returns the owner that was passed to [`Record::into_raw`], and [`Record::borrow`] a
 /// reference to its target. If several owners have the same target, it must be safe to share the target between

@@ -18,11 +18,25 @@ use crate::{
 /// Identifies an entry of a list, for comparison with other identifiers.
 ///
 /// The entry may have left the list in the meantime, so it cannot be accessed through its identifier.
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{EntryId, InterlockedList, Node, ZoneBox};
+///
+/// /// Inserts an event, and returns whether it follows the one that the caller inserted before.
+/// fn follows(events: &InterlockedList<ZoneBox<Node<u32>>>, event: ZoneBox<Node<u32>>, before: EntryId) -> bool {
+///     events.insert_tail(event) == Some(before)
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct EntryId(NonZeroUsize);
 
 impl EntryId {
     /// Returns the identifier of an item's entry.
+    ///
+    /// # IRQL
+    /// Any.
     pub fn of<I: ListItem>(item: &I) -> Self {
         Self(item.entry().addr())
     }

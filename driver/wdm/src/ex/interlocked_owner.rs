@@ -11,6 +11,9 @@ use crate::Record;
 /// The owner is a [`Record`], such as a [`Shared`](crate::Shared) or a [`LookasideBox`](crate::LookasideBox). The thread that takes it is its only owner.
 /// The slot can be a `static`.
 ///
+/// WDK:
+/// [InterlockedExchangePointer](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-interlockedexchangepointer).
+///
 /// # Examples
 ///
 /// ```
@@ -67,6 +70,8 @@ impl<R: Record> InterlockedOwner<R> {
     }
 
     /// Removes and returns the owner, if there is one (`InterlockedExchangePointer`).
+    ///
+    /// WDK: [InterlockedExchangePointer](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-interlockedexchangepointer).
     ///
     /// # IRQL
     /// Any.

@@ -179,6 +179,22 @@ impl<T> Lookaside<T> {
 ///
 /// WDK:
 /// [ExFreeToLookasideListEx](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exfreetolookasidelistex).
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{Irp, LookasideBox};
+///
+/// struct Progress {
+///     written: u32,
+/// }
+///
+/// /// Keeps the progress with the request; its block is freed when the request is completed.
+/// fn track<'irp>(irp: Irp<'irp>, mut progress: LookasideBox<Progress>) -> Irp<'irp, LookasideBox<Progress>> {
+///     progress.written = 0;
+///     irp.with_record(progress)
+/// }
+/// ```
 // # Invariants
 //
 // `value` points to the value of a `Block` that only this owner has, and may access the whole block.

@@ -16,6 +16,17 @@ use crate::ex::zone::ZoneBox;
 /// The owner of a node, such as a [`ZoneBox`], is inserted into an [`InterlockedList`](crate::InterlockedList) or
 /// an [`InterlockedStack`](crate::InterlockedStack), and returned when it is removed. The list owns it while it is
 /// linked, so it is on one list at a time and cannot be freed there.
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{InterlockedList, Node, ZoneBox};
+///
+/// /// Removes the first event and returns its code.
+/// fn next(events: &InterlockedList<ZoneBox<Node<u32>>>) -> Option<u32> {
+///     events.remove_head().map(|event| **event)
+/// }
+/// ```
 #[doc(alias = "LIST_ENTRY")]
 #[repr(C)]
 pub struct Node<T> {
@@ -35,6 +46,9 @@ unsafe impl<T: Send> Send for Node<T> {}
 
 impl<T> Node<T> {
     /// Makes a node that is on no list.
+    ///
+    /// # IRQL
+    /// Any.
     pub const fn new(value: T) -> Self {
         Self {
             entry: UnsafeCell::new(UNLINKED),
@@ -43,6 +57,9 @@ impl<T> Node<T> {
     }
 
     /// Initialises a node that is on no list, with an in-place initialiser of its value.
+    ///
+    /// # IRQL
+    /// Any.
     pub fn init<E>(value: impl Init<T, E>) -> impl Init<Self, E> {
         try_init!(Self {
             entry: UnsafeCell::new(UNLINKED),
@@ -66,6 +83,9 @@ impl<T> DerefMut for Node<T> {
 }
 
 /// An owner that an interlocked list can link: a [`ZoneBox`] of a [`Node`], or a [`PendedIrp`](crate::PendedIrp).
+///
+/// # IRQL
+/// The lists call the methods at any IRQL.
 ///
 /// # Safety
 /// [`ListItem::into_entry`] gives up the owner for an entry that does not move and that no other code accesses

@@ -23,6 +23,9 @@ macro_rules! interlocked {
 
         impl $name {
             /// Makes a variable with an initial value.
+            ///
+            /// # IRQL
+            /// Any.
             #[must_use]
             pub const fn new(value: $number) -> Self {
                 Self(<$atomic>::new(value))

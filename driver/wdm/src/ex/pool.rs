@@ -48,6 +48,8 @@ pub(crate) fn allocate<T>(init: impl PinInit<T, Error>) -> Result<*mut T, Error>
 /// value with a larger alignment would be misaligned. This allocator returns NULL for such a request, as if there
 /// were no memory.
 ///
+/// WDK: [ExAllocatePool2](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exallocatepool2).
+///
 /// # IRQL
 /// That of the inner allocator: at most `DISPATCH_LEVEL` for the nonpaged pool.
 ///

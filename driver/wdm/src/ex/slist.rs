@@ -60,6 +60,8 @@ unsafe impl<T: Send> Send for SList<T> {}
 impl<T> SList<T> {
     /// Makes an empty list, whose head is zero (`InitializeSListHead`).
     ///
+    /// WDK: [InitializeSListHead](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-initializeslisthead).
+    ///
     /// # IRQL
     /// Any.
     #[doc(alias = "InitializeSListHead")]
@@ -103,6 +105,8 @@ impl<T> SList<T> {
     }
 
     /// Removes all items in one operation, and passes them to a closure, the last first (`InterlockedFlushSList`).
+    ///
+    /// WDK: [ExInterlockedFlushSList](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinterlockedflushslist).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.

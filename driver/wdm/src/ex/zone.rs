@@ -129,12 +129,18 @@ impl<T> Zone<T> {
     }
 
     /// Returns the number of blocks in the zone.
+    ///
+    /// # IRQL
+    /// Any.
     #[must_use]
     pub fn blocks(&self) -> u32 {
         self.raw.blocks()
     }
 
     /// Returns the number of blocks that are in use.
+    ///
+    /// # IRQL
+    /// Any.
     #[must_use]
     pub fn in_use(&self) -> u32 {
         self.raw.in_use()
@@ -162,6 +168,22 @@ fn raw_zone<L: Waitable>(
 ///
 /// The value is dropped in place. A `ZoneBox` can be dropped at any IRQL up to `DISPATCH_LEVEL` that its value
 /// allows, even if the last block frees the zone.
+///
+/// # Examples
+///
+/// ```
+/// use wdm::ZoneBox;
+///
+/// struct Transfer {
+///     remaining: u32,
+/// }
+///
+/// /// Counts bytes that were transferred, and frees the block after the last one.
+/// fn advance(mut transfer: ZoneBox<Transfer>, count: u32) -> Option<ZoneBox<Transfer>> {
+///     transfer.remaining = transfer.remaining.saturating_sub(count);
+///     (transfer.remaining != 0).then_some(transfer)
+/// }
+/// ```
 // # Invariants
 //
 // `value` points to the value of a `Block` that only this owner has, and may access the whole block.

@@ -91,6 +91,20 @@ impl CancelSpinLock {
 /// (`IoReleaseCancelSpinLock`).
 ///
 /// WDK: [IoReleaseCancelSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioreleasecancelspinlock).
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{CancelSpinLock, PassiveLevel, SpinLock, lock_order};
+///
+/// struct Counter;
+/// lock_order!(CancelSpinLock => Counter);
+///
+/// fn count(cancelled: &SpinLock<u32, Counter>, irql: &mut PassiveLevel) {
+///     let mut guard = CancelSpinLock::lock(irql);
+///     *cancelled.lock_at_dpc(guard.held()) += 1;
+/// }
+/// ```
 #[doc(alias = "IoReleaseCancelSpinLock")]
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct CancelSpinLockGuard<'a> {
@@ -101,11 +115,19 @@ pub struct CancelSpinLockGuard<'a> {
 
 impl CancelSpinLockGuard<'_> {
     /// Lends the token of the held lock, with which a second lock can be acquired.
+    ///
+    /// # IRQL
+    /// Exactly `DISPATCH_LEVEL`.
     pub fn held(&mut self) -> &mut SpinLockHeld<CancelSpinLock> {
         &mut self.held
     }
 
     /// Returns the IRQL that the release restores, which `IoAcquireCancelSpinLock` returned.
+    ///
+    /// WDK: [IoAcquireCancelSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioacquirecancelspinlock).
+    ///
+    /// # IRQL
+    /// Exactly `DISPATCH_LEVEL`.
     #[doc(alias = "IoAcquireCancelSpinLock")]
     #[must_use]
     pub fn old_irql(&self) -> u8 {

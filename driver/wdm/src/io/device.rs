@@ -340,6 +340,8 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// [completion routine](crate::CompletionRoutine), that was still in progress, since that call may have kept another request. So it can be
     /// called several times, also by several threads at once.
     ///
+    /// WDK: [Removing a Device](https://learn.microsoft.com/windows-hardware/drivers/kernel/removing-a-device).
+    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     #[doc(alias = "IRP_MN_SURPRISE_REMOVAL")]
@@ -352,6 +354,20 @@ pub trait Device: Send + Sync + Sized + 'static {
 /// A device that is being added (`AddDevice`), for which queues can be made.
 ///
 /// It dereferences to its [`DeviceObject`].
+///
+/// WDK: [IoCreateDevice](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocreatedevice),
+/// [IoAttachDeviceToDeviceStack](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioattachdevicetodevicestack).
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{DeviceObject, Lower, NewDevice};
+///
+/// /// Returns what the device's state keeps in order to refer to its device, and to send requests to the one below.
+/// fn handles(device: &NewDevice) -> (DeviceObject, Lower) {
+///     (DeviceObject::clone(device), Lower::new(device))
+/// }
+/// ```
 #[doc(alias = "IoCreateDevice")]
 #[doc(alias = "IoAttachDeviceToDeviceStack")]
 #[doc(alias = "DEVICE_OBJECT")]
@@ -457,6 +473,24 @@ impl NewDevice {
 /// The device of a [`Filter`](crate::Filter) that is being added (`AddDevice`), for which queues can be made.
 ///
 /// It dereferences to its [`DeviceObject`]. A [`StartIoQueue`](crate::StartIoQueue) cannot be made for it.
+///
+/// WDK: [IoCreateDevice](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocreatedevice),
+/// [IoAttachDeviceToDeviceStackSafe](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-ntifs-ioattachdevicetodevicestacksafe).
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{Error, IrpQueue, NewFilter, PassiveLevel, QueueCallbacks, Shared};
+///
+/// /// Makes the queue of the requests that a filter delays.
+/// fn delayed<C: QueueCallbacks>(
+///     callbacks: C,
+///     device: &mut NewFilter,
+///     irql: &mut PassiveLevel,
+/// ) -> Result<Shared<IrpQueue<C>>, Error> {
+///     IrpQueue::new(callbacks, device, irql)
+/// }
+/// ```
 #[doc(alias = "IoCreateDevice")]
 #[doc(alias = "IoAttachDeviceToDeviceStackSafe")]
 #[repr(transparent)]

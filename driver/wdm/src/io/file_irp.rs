@@ -47,6 +47,9 @@ impl<'irp> FileIrp<'irp> {
     }
 
     /// Attaches a record to the IRP, as [`Irp::with_record`] does.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
     #[must_use = "the request waits until it is forwarded"]
     pub fn with_record<R: Record>(self, record: R) -> FileIrp<'irp, R> {
         FileIrp(self.0.with_record(record))
@@ -55,6 +58,8 @@ impl<'irp> FileIrp<'irp> {
 
 impl<'irp, R: Record> FileIrp<'irp, R> {
     /// Fails an open without calling the driver below. A cleanup or a close cannot fail, and is [forwarded](FileIrp::forward).
+    ///
+    /// WDK: [IoCompleteRequest](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocompleterequest).
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -68,6 +73,9 @@ impl<'irp, R: Record> FileIrp<'irp, R> {
 
     /// Forwards the request, as [`Irp::forward`] does.
     ///
+    /// WDK: [IoSkipCurrentIrpStackLocation](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioskipcurrentirpstacklocation),
+    /// [IoCallDriver](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocalldriver).
+    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     #[doc(alias = "IoSkipCurrentIrpStackLocation")]
@@ -77,6 +85,8 @@ impl<'irp, R: Record> FileIrp<'irp, R> {
     }
 
     /// Forwards the request, and calls a routine that observes it afterwards, as [`Irp::forward_with_observer`] does.
+    ///
+    /// WDK: [IoSetCompletionRoutine](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iosetcompletionroutine).
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
@@ -90,6 +100,8 @@ impl<'irp, R: Record> FileIrp<'irp, R> {
 
     /// Forwards the request, and calls a routine that owns it afterwards, as [`Irp::forward_with_routine`] does.
     ///
+    /// WDK: [IoSetCompletionRoutine](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iosetcompletionroutine).
+    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     #[doc(alias = "IoSetCompletionRoutine")]
@@ -101,6 +113,8 @@ impl<'irp, R: Record> FileIrp<'irp, R> {
     }
 
     /// Forwards the request, and waits until the lower drivers have completed it, as [`Irp::forward_and_wait`] does.
+    ///
+    /// WDK: [IoForwardIrpSynchronously](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioforwardirpsynchronously).
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.

@@ -19,6 +19,29 @@ use crate::{
 /// `STATUS_INTERNAL_ERROR`, like a [`PendedIrp`]. One that opens or closes a file is completed with the status of the lower drivers.
 ///
 /// WDK: [Using IRP Completion Routines](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-irp-completion-routines).
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{CompletionRoutine, Error, NtStatus, PendedIrp, Returned, irql::CallerLevel};
+///
+/// /// Completes a request that the lower drivers do not support with success.
+/// struct Optional;
+///
+/// impl CompletionRoutine for Optional {
+///     type Record = ();
+///
+///     fn run(irp: Returned<PendedIrp>, irql: &mut CallerLevel) {
+///         if irp.result() != Err(Error::INVALID_DEVICE_REQUEST) {
+///             return irp.complete(irql);
+///         }
+///         match irp.into_irp() {
+///             Ok(irp) => irp.complete(NtStatus::SUCCESS, irql),
+///             Err(open_or_close) => open_or_close.complete(irql),
+///         }
+///     }
+/// }
+/// ```
 #[must_use = "the request waits until it is completed"]
 pub struct Returned<O>(O);
 
@@ -104,6 +127,8 @@ impl<R: Record, O: Deref<Target = IrpView<R>>> Returned<O> {
 impl<R: Record> Returned<PendedIrp<R>> {
     /// Returns the buffer of a request with direct I/O, as [`PendedIrp::user_buffer`] does.
     ///
+    /// WDK: [MmGetSystemAddressForMdlSafe](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmgetsystemaddressformdlsafe).
+    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     ///
@@ -126,6 +151,8 @@ impl<R: Record, O: Deref<Target = IrpView<R>>> Deref for Returned<O> {
 impl<'irp, R: Record> Returned<Irp<'irp, R>> {
     /// Completes the request with the status and the output of the lower drivers (`IoCompleteRequest`).
     ///
+    /// WDK: [IoCompleteRequest](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocompleterequest).
+    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
     #[doc(alias = "IoCompleteRequest")]
@@ -138,6 +165,8 @@ impl<'irp, R: Record> Returned<Irp<'irp, R>> {
 
 impl<R: Record> Returned<PendedIrp<R>> {
     /// Completes the request with the status and the output of the lower drivers (`IoCompleteRequest`).
+    ///
+    /// WDK: [IoCompleteRequest](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocompleterequest).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
@@ -203,6 +232,9 @@ impl<'irp, R: Record> Irp<'irp, R> {
     /// record is dropped.
     ///
     /// The device is kept until the lower driver's dispatch routine returns, not until the request is completed.
+    ///
+    /// WDK: [IoSkipCurrentIrpStackLocation](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioskipcurrentirpstacklocation),
+    /// [IoCallDriver](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocalldriver).
     ///
     /// # IRQL
     /// That of the dispatch routine, and no spin lock held.
@@ -340,6 +372,8 @@ impl<R: Record> PendedIrp<R> {
     ///
     /// The device is kept until the request is completed; then its record is dropped.
     ///
+    /// WDK: [IoCallDriver](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocalldriver).
+    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     ///
@@ -375,6 +409,8 @@ impl<R: Record> PendedIrp<R> {
     ///
     /// The device is kept until the request is completed.
     ///
+    /// WDK: [IoSetCompletionRoutine](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iosetcompletionroutine).
+    ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     #[doc(alias = "IoSetCompletionRoutine")]
@@ -388,6 +424,8 @@ impl<R: Record> PendedIrp<R> {
     }
 
     /// Forwards the request, and waits until the lower drivers have completed it, as [`Irp::forward_and_wait`] does.
+    ///
+    /// WDK: [IoForwardIrpSynchronously](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioforwardirpsynchronously).
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.

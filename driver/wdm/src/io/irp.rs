@@ -61,6 +61,9 @@ impl<'irp> Irp<'irp> {
     }
 
     /// Attaches a record to the IRP, which stays with it until it is completed.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
     #[must_use = "the request waits until it is completed"]
     pub fn with_record<R: Record>(self, record: R) -> Irp<'irp, R> {
         let raw = self.irp.into_raw();
@@ -202,6 +205,23 @@ impl<R: Record> Deref for Irp<'_, R> {
 }
 
 /// The proof that a dispatch routine's IRP was completed or pended, with the status to return.
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{Error, Handled, Irp, IrpQueue, MajorFunction, PassiveLevel, QueueCallbacks};
+///
+/// fn request<'irp, C: QueueCallbacks<Record = ()>>(
+///     irp: Irp<'irp>,
+///     reads: &IrpQueue<C>,
+///     irql: &mut PassiveLevel,
+/// ) -> Handled<'irp> {
+///     match irp.major() {
+///         MajorFunction::Read => reads.insert(irp, irql),
+///         _ => irp.complete(Error::INVALID_DEVICE_REQUEST, irql),
+///     }
+/// }
+/// ```
 #[must_use = "a dispatch routine must return it"]
 pub struct Handled<'irp> {
     status: i32,
@@ -230,6 +250,23 @@ impl Handled<'_> {
 /// A `PendedIrp` that is dropped is completed with `STATUS_INTERNAL_ERROR`, its record is dropped, and an error is
 /// logged. A request that opens or closes a file and has come back from the lower drivers keeps their status. It can be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held: a work item of the
 /// device completes it, at `PASSIVE_LEVEL`.
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{Dpc, DpcRoutine, NtStatus, PendedIrp, SpinLock, irql::DispatchLevel};
+///
+/// /// Completes the request that the device has served.
+/// struct Served(SpinLock<Option<PendedIrp>>);
+///
+/// impl DpcRoutine for Served {
+///     fn run(dpc: &Dpc<Self>, irql: &mut DispatchLevel) {
+///         if let Some(irp) = dpc.0.with(irql, |irp, _| irp.take()) {
+///             irp.complete(NtStatus::SUCCESS, irql);
+///         }
+///     }
+/// }
+/// ```
 #[doc(alias = "IRP")]
 #[must_use = "the request waits until it is completed"]
 pub struct PendedIrp<R: Record = ()> {
@@ -281,6 +318,9 @@ impl<R: Record> PendedIrp<R> {
     }
 
     /// Detaches the record from the IRP.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
     #[must_use = "the IRP must be completed, and the record is dropped"]
     pub fn take_record(self) -> (R, PendedIrp) {
         let raw = self.into_raw();

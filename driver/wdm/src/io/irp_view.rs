@@ -54,6 +54,16 @@ impl MajorFunction {
 /// driver that it is sent to knows its contents.
 ///
 /// WDK: [Methods for Accessing Data Buffers](https://learn.microsoft.com/windows-hardware/drivers/kernel/methods-for-accessing-data-buffers).
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{IrpView, MajorFunction};
+///
+/// fn is_long_read(irp: &IrpView) -> bool {
+///     irp.major() == MajorFunction::Read && irp.output_length() > 4_096
+/// }
+/// ```
 #[repr(transparent)]
 // Invariant: the record has exactly this type.
 #[doc(alias = "IO_STATUS_BLOCK")]
@@ -200,6 +210,9 @@ impl<R: Record> IrpView<R> {
     }
 
     /// Returns the driver's record.
+    ///
+    /// # IRQL
+    /// At most `DISPATCH_LEVEL`.
     #[must_use]
     pub fn record(&self) -> &R::Target {
         // SAFETY: the IRP is not completed while the view exists, and has a record.

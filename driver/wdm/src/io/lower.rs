@@ -17,6 +17,17 @@ use crate::{
 ///
 /// WDK: [Defining I/O Control
 /// Codes](https://learn.microsoft.com/windows-hardware/drivers/kernel/defining-i-o-control-codes).
+///
+/// # Examples
+///
+/// ```
+/// use wdm::ControlCode;
+/// use wdm::ctl_code::{Access, Method, UNKNOWN_DEVICE, ctl_code};
+///
+/// // SAFETY: the device below returns its version, and takes no input.
+/// const GET_VERSION: ControlCode =
+///     unsafe { ControlCode::new(ctl_code(UNKNOWN_DEVICE, 0x800, Method::Buffered, Access::Read)) };
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ControlCode(u32);
 

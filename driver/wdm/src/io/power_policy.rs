@@ -97,6 +97,8 @@ impl PowerPolicy {
     /// [`Device::power_up_failed`](crate::Device::power_up_failed) if it cannot enter it. Either can be called before this returns. So a driver
     /// that queues a request with the reference then checks whether the device is in D0, and calls [`retry`](PowerPolicy::retry).
     ///
+    /// WDK: [PoRequestPowerIrp](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-porequestpowerirp).
+    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held: the device can be called during the call.
     ///

@@ -186,6 +186,9 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     }
 
     /// Returns the callbacks that were passed to [`IrpQueue::new`].
+    ///
+    /// # IRQL
+    /// Any.
     pub const fn callbacks(&self) -> &C {
         &self.callbacks
     }
@@ -248,6 +251,8 @@ impl<C: QueueCallbacks> IrpQueue<C> {
     }
 
     /// Like [`IrpQueue::insert_pended`], but inserts the IRP at the head of the queue (`IoCsqInsertIrpEx`).
+    ///
+    /// WDK: [IoCsqInsertIrpEx](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocsqinsertirpex).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.

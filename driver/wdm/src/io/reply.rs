@@ -102,6 +102,8 @@ impl<'irp, R: Record> Reply<Irp<'irp, R>> {
     /// With an error status the caller receives no output. `STATUS_BUFFER_OVERFLOW` is a warning: with it the caller
     /// receives the bytes that were written.
     ///
+    /// WDK: [IoCompleteRequest](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocompleterequest).
+    ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.
     #[doc(alias = "IoCompleteRequest")]
@@ -119,6 +121,8 @@ impl<'irp, R: Record> Reply<Irp<'irp, R>> {
 impl<R: Record> Reply<PendedIrp<R>> {
     /// Completes the request with a status and the bytes that were written (`IoCompleteRequest`), as
     /// [`Reply::complete`] does for an [`Irp`].
+    ///
+    /// WDK: [IoCompleteRequest](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocompleterequest).
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held.

@@ -209,6 +209,9 @@ impl<C: QueueCallbacks> StartIoQueue<C> {
     }
 
     /// Returns the callbacks that were passed to [`StartIoQueue::new`].
+    ///
+    /// # IRQL
+    /// Any.
     pub const fn callbacks(&self) -> &C {
         &self.callbacks
     }

@@ -22,9 +22,38 @@ use crate::ke::{
 pub struct Arrival;
 
 /// The order of a [`DeviceQueue`] whose nodes are inserted and removed by a key.
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{Busy, ByKey, Remove, irql::DispatchLevel};
+///
+/// /// Serves the sectors in ascending order, starting at the one that was served, and then from the first one again.
+/// fn next<'q, 'n>(
+///     busy: Busy<'q, 'n, u32, ByKey>,
+///     served: u32,
+///     irql: &mut DispatchLevel,
+/// ) -> Remove<'q, 'n, u32, ByKey> {
+///     busy.remove_by_key(served, irql)
+/// }
+/// ```
 pub struct ByKey;
 
 /// The order of a [`DeviceQueue`] by key that is removed from without a proof that it is busy.
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{ByKeyIfBusy, DeviceQueue, Remove, irql::DispatchLevel};
+///
+/// /// Returns the next sector to serve, if there is one.
+/// fn next(queue: &DeviceQueue<'_, u32, ByKeyIfBusy>, served: u32, irql: &mut DispatchLevel) -> Option<u32> {
+///     match queue.remove_by_key_if_busy(served, irql) {
+///         Remove::Next(sector, _) => Some(**sector),
+///         Remove::NotBusy => None,
+///     }
+/// }
+/// ```
 pub struct ByKeyIfBusy;
 
 /// The proof that a device queue is busy. Its owner serves a request, then removes the next one.
@@ -58,6 +87,25 @@ pub enum Remove<'q, 'n, T, O> {
 pub struct NodeInUse;
 
 /// A value that can be queued in a [`DeviceQueue`].
+///
+/// # Examples
+///
+/// ```
+/// use pinned_init::{PinInit, pin_data, pin_init};
+/// use wdm::DeviceQueueNode;
+///
+/// /// A channel of the device, which can wait for the device.
+/// #[pin_data]
+/// struct Channel {
+///     #[pin]
+///     node: DeviceQueueNode<u32>,
+/// }
+///
+/// fn channel(number: u32) -> impl PinInit<Channel> {
+///     pin_init!(Channel { node <- DeviceQueueNode::new(number) })
+/// }
+/// # fn main() {}
+/// ```
 #[doc(alias = "KDEVICE_QUEUE_ENTRY")]
 #[pin_data]
 pub struct DeviceQueueNode<T> {

@@ -15,6 +15,17 @@
 //! | [`ObjectHeld`] | a held [`Mutex`](crate::Mutex), an access to a [`Rundown`](crate::Rundown) value, a queue that is about to complete an IRP | yes | | | | |
 //!
 //! WDK: [Managing Hardware Priorities](https://learn.microsoft.com/windows-hardware/drivers/kernel/managing-hardware-priorities).
+//!
+//! # Examples
+//!
+//! ```
+//! use wdm::{Handled, Irp, NtStatus, PassiveLevel, SpinLock};
+//!
+//! fn count<'irp>(irp: Irp<'irp>, served: &SpinLock<u32>, irql: &mut PassiveLevel) -> Handled<'irp> {
+//!     served.with(irql, |served, _held| *served += 1); // `_held` cannot complete the request
+//!     irp.complete(NtStatus::SUCCESS, irql)
+//! }
+//! ```
 
 use core::{marker::PhantomData, panic::Location};
 

@@ -96,6 +96,17 @@ mod on {
     use crate::log;
 
     /// The statistics of a [`SpinLock`](crate::SpinLock) since it was initialised (feature `lock-debug`).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wdm::SpinLock;
+    ///
+    /// fn is_contended(lock: &SpinLock<u32>) -> bool {
+    ///     let statistics = lock.statistics();
+    ///     statistics.contended > statistics.acquires / 10
+    /// }
+    /// ```
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct LockStatistics {
         /// The number of acquisitions.

@@ -409,6 +409,24 @@ impl Release for RestoreIrql {}
 impl Release for KeepIrql {}
 
 /// The guard of a held [`SpinLock`]; dropping it releases the lock with the routine that matches its acquisition.
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{PassiveLevel, SpinLock, lock_order, lock_order::Unlocked};
+///
+/// struct Device;
+/// struct Channel;
+/// lock_order!(Unlocked => Device);
+/// lock_order!(Device => Channel);
+///
+/// fn open(device: &SpinLock<u32, Device>, channel: &SpinLock<u32, Channel>, irql: &mut PassiveLevel) {
+///     let mut guard = device.lock(irql);
+///     let (open, held) = guard.split();
+///     *open += 1;
+///     *channel.lock_at_dpc(held) = *open;
+/// }
+/// ```
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct Guard<'a, T, C, R: Release> {
     lock: &'a SpinLock<T, C>,
@@ -418,6 +436,9 @@ pub struct Guard<'a, T, C, R: Release> {
 
 impl<T, C: LockClass, R: Release> Guard<'_, T, C, R> {
     /// Lends the value and the token of the held lock, with which a second lock can be acquired.
+    ///
+    /// # IRQL
+    /// Exactly `DISPATCH_LEVEL`.
     pub fn split(&mut self) -> (&mut T, &mut SpinLockHeld<C>) {
         // SAFETY: the lock is held as long as the guard lives, and `&mut self` is the only way to it.
         let value = unsafe { &mut *self.lock.value.get() };
@@ -441,6 +462,11 @@ impl<T, C: LockClass> SpinLockGuard<'_, T, C> {
 
 impl<T, C> SpinLockGuard<'_, T, C> {
     /// Returns the IRQL that the release restores, which `KeAcquireSpinLock` saved.
+    ///
+    /// WDK: [KeAcquireSpinLock](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keacquirespinlock).
+    ///
+    /// # IRQL
+    /// Exactly `DISPATCH_LEVEL`.
     #[doc(alias = "KeAcquireSpinLock")]
     #[must_use]
     pub fn old_irql(&self) -> u8 {

@@ -206,10 +206,14 @@ impl<C: TimerRoutine> Timer<C> {
     /// While it waits, nothing can set the timer: [`set`](Timer::set) does nothing and returns `false`. So the wait also ends
     /// for a routine that sets its timer again.
     ///
-    /// WDK: [KeFlushQueuedDpcs](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keflushqueueddpcs).
+    /// WDK: [KeCancelTimer](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kecanceltimer),
+    /// [KeRemoveQueueDpc](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keremovequeuedpc),
+    /// [KeFlushQueuedDpcs](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keflushqueueddpcs).
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
+    #[doc(alias = "KeCancelTimer")]
+    #[doc(alias = "KeRemoveQueueDpc")]
     #[doc(alias = "KeFlushQueuedDpcs")]
     pub fn cancel_and_wait<L: Waitable>(&self, irql: &mut L) -> bool {
         let inner = self.inner();

@@ -182,12 +182,18 @@ impl RawZone {
     }
 
     /// Returns the number of blocks in the zone.
+    ///
+    /// # IRQL
+    /// Any.
     #[must_use]
     pub fn blocks(&self) -> u32 {
         self.core.blocks.load(Ordering::Relaxed)
     }
 
     /// Returns the number of blocks that are in use.
+    ///
+    /// # IRQL
+    /// Any.
     #[must_use]
     pub fn in_use(&self) -> u32 {
         self.core.in_use.load(Ordering::Relaxed)
@@ -219,6 +225,19 @@ fn free_list(core: &Core) -> *mut nt::SINGLE_LIST_ENTRY {
 }
 
 /// A block of a [`RawZone`], which keeps the zone alive; dropping it frees the block.
+///
+/// # Examples
+///
+/// ```
+/// use wdm::RawBlock;
+///
+/// /// Frees two blocks of a zone, and returns whether no other thread used the zone in between.
+/// fn free_both(first: RawBlock, second: RawBlock) -> bool {
+///     let id = first.id();
+///     first.free();
+///     second.free() == Some(id)
+/// }
+/// ```
 pub struct RawBlock {
     block: NonNull<u8>,
     core: Shared<Core>,
@@ -229,6 +248,9 @@ unsafe impl Send for RawBlock {}
 
 impl RawBlock {
     /// Returns the identifier of the block.
+    ///
+    /// # IRQL
+    /// Any.
     #[must_use]
     pub fn id(&self) -> EntryId {
         EntryId::of_block(self.block)
@@ -239,6 +261,7 @@ impl RawBlock {
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
+    #[doc(alias = "ExInterlockedFreeToZone")]
     #[expect(
         clippy::must_use_candidate,
         reason = "it frees the block; the return value is optional"

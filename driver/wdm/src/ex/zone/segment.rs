@@ -6,6 +6,17 @@ use core::{alloc::Layout, ptr::NonNull};
 use crate::{Error, ke::irql::NoSpinLockHeld};
 
 /// Memory from the nonpaged pool for a [`RawZone`](crate::RawZone).
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{Error, RawZone, Segment, irql::NoSpinLockHeld};
+///
+/// fn extend(zone: &RawZone, irql: &mut impl NoSpinLockHeld) -> Result<(), Error> {
+///     let segment = Segment::new(4_096, 0, irql)?;
+///     zone.extend_interlocked(segment, irql)
+/// }
+/// ```
 // # Invariants
 //
 // `prefix` starts an allocation of `layout(size, offset)`. The segment starts in it after the prefix and `offset`

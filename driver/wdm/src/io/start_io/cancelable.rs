@@ -35,6 +35,24 @@ use crate::{
 /// [`CurrentIrp`], unless the IRP was cancelled: the queue stays busy.
 ///
 /// WDK: [Canceling IRPs](https://learn.microsoft.com/windows-hardware/drivers/kernel/canceling-irps).
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{CancelableIrp, NtStatus, QueueCallbacks, Start, irql::DispatchLevel};
+///
+/// /// Completes the request that the device has served, unless it was cancelled, and returns the next one to start.
+/// fn served<C: QueueCallbacks>(irp: CancelableIrp<C>, irql: &mut DispatchLevel) -> Start<C> {
+///     match irp.take_back(irql) {
+///         Ok(irp) => {
+///             let (served, next) = irp.start_next(irql);
+///             served.complete(NtStatus::SUCCESS, irql);
+///             next
+///         }
+///         Err(next) => next,
+///     }
+/// }
+/// ```
 #[doc(alias = "IoSetCancelRoutine")]
 #[must_use = "the queue stays busy until the IRP is taken back"]
 pub struct CancelableIrp<C: QueueCallbacks> {

@@ -11,6 +11,22 @@ use crate::{CancelSpinLock, IrpView, PendedIrp, QueueCallbacks, Record, ke::irql
 /// It is also the proof that its queue is busy. When the device has served the IRP, [`CurrentIrp::start_next`]
 /// returns it, so that the driver can complete it, and starts the next one. Dropping a `CurrentIrp` completes the
 /// IRP with `STATUS_INTERNAL_ERROR` and leaves the queue busy: its IRPs then stay queued until they are cancelled.
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{CurrentIrp, NtStatus, QueueCallbacks, Start, irql::DispatchLevel};
+///
+/// /// Completes the request that the device has served, and returns the one that it serves next.
+/// fn served<C: QueueCallbacks>(irp: CurrentIrp<C>, irql: &mut DispatchLevel) -> Option<CurrentIrp<C>> {
+///     let (served, next) = irp.start_next(irql);
+///     served.complete(NtStatus::SUCCESS, irql);
+///     match next {
+///         Start::Now(next) => Some(next),
+///         Start::Nothing => None,
+///     }
+/// }
+/// ```
 #[must_use = "the queue stays busy until the next IRP is started"]
 pub struct CurrentIrp<C: QueueCallbacks> {
     pub(super) irp: PendedIrp<C::Record>,
