@@ -88,8 +88,11 @@ fn every_public_item_is_documented_with_its_irql_and_page() {
         for line in source.lines().chain([""]) {
             item += line;
             item += "\n";
-            // No documentation or attribute contains a blank line, which separates items, or the start of an `impl` or a trait.
-            if line.is_empty() || line.ends_with('{') && !line.starts_with([' ', '/']) {
+            // No documentation or attribute contains a blank line, which separates items, or the start or end of an `impl` or a trait.
+            if line.is_empty()
+                || line == "}"
+                || line.ends_with('{') && !line.starts_with([' ', '/'])
+            {
                 let what = missing(&item, is_in_trait);
                 found.extend(what.map(|what| format!("{}: {what}", path.display())));
                 item.clear();

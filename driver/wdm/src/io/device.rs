@@ -475,7 +475,7 @@ impl NewDevice {
 /// It dereferences to its [`DeviceObject`]. A [`StartIoQueue`](crate::StartIoQueue) cannot be made for it.
 ///
 /// WDK: [IoCreateDevice](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocreatedevice),
-/// [IoAttachDeviceToDeviceStackSafe](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-ntifs-ioattachdevicetodevicestacksafe).
+/// [IoAttachDeviceToDeviceStackSafe](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-ioattachdevicetodevicestacksafe).
 ///
 /// # Examples
 ///
