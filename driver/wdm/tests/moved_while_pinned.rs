@@ -1,6 +1,12 @@
 //! Attacks that move a pinned value: `pinned-init` initialises a field of a `repr(packed)` structure, and the
 //! compiler moves the field before it drops it; or a structure is movable in spite of a pinned field, since the names in the type of
 //! that field have another meaning where `pin_data` decides.
+//!
+//! `wdm` cannot prevent the other mistakes of version 0.0.10, since drivers use its macros themselves: a crate that renames itself to `core`
+//! replaces what the macros mean by it; so does a function named `Ok` in scope, with which an initialiser reports success too early; and a
+//! constant named `ensure_zeroable` in a field's type lets `derive(Zeroable)` accept the structure. `zerocopy` 0.8.63 has the
+//! same kinds: `#[zerocopy(crate = ...)]`, or a crate of that name, replaces its checks for padding and alignment; and so does a field of
+//! an enum whose type is named like an item of the derive (`___ZerocopyTag`).
 
 mod common;
 
