@@ -7,13 +7,19 @@
 )]
 
 mod csq;
+mod interrupt;
 pub mod irp;
+mod notification;
 mod registry;
+mod resources;
 mod send;
 mod start_io;
 
 pub use csq::*;
+pub use interrupt::*;
+pub use notification::*;
 pub use registry::*;
+pub use resources::*;
 pub use send::*;
 pub use start_io::*;
 

@@ -43,8 +43,13 @@ pub const MdlMappingNoWrite: u32 = 0x8000_0000;
 /// The mapping cannot be executed.
 pub const MdlMappingNoExecute: u32 = 0x4000_0000;
 
+/// The `MEMORY_CACHING_TYPE` of the registers of a device.
+pub const MmNonCached: i32 = 0;
 /// The `MEMORY_CACHING_TYPE` of ordinary memory.
 pub const MmCached: i32 = 1;
+
+pub const PAGE_READONLY: u32 = 2;
+pub const PAGE_READWRITE: u32 = 4;
 
 #[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
@@ -59,6 +64,11 @@ unsafe extern "C" {
     ) -> *mut c_void;
     /// Returns NULL if there is no such routine. On the model, a routine at the address has the calling convention of an image.
     pub fn MmGetSystemRoutineAddress(SystemRoutineName: *const UNICODE_STRING) -> *mut c_void;
+    /// `CacheType` is a `MEMORY_CACHING_TYPE`. Returns NULL if there is no room for the mapping.
+    pub fn MmMapIoSpace(PhysicalAddress: i64, NumberOfBytes: usize, CacheType: i32) -> *mut c_void;
+    /// `Protect` is [`PAGE_READONLY`] or [`PAGE_READWRITE`], with a bit for the type of cache.
+    pub fn MmMapIoSpaceEx(PhysicalAddress: i64, NumberOfBytes: usize, Protect: u32) -> *mut c_void;
+    pub fn MmUnmapIoSpace(BaseAddress: *mut c_void, NumberOfBytes: usize);
     pub fn MmMapLockedPages(MemoryDescriptorList: *mut MDL, AccessMode: i8) -> *mut c_void;
     pub fn MmBuildMdlForNonPagedPool(MemoryDescriptorList: *mut MDL);
     /// `Operation` is a `LOCK_OPERATION`. An exception is raised if it fails.

@@ -5,6 +5,10 @@
     reason = "the names are the WDK's own, and documented there"
 )]
 
+mod notify;
+
+pub use notify::*;
+
 use core::ffi::c_void;
 
 use crate::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, UNICODE_STRING};

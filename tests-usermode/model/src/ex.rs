@@ -21,6 +21,7 @@ pub(crate) mod pool;
 mod pool_lookaside;
 mod random;
 mod reader_writer;
+mod registrations;
 mod resource;
 mod rundown;
 mod rundown_counts;
@@ -33,6 +34,7 @@ mod zone;
 
 pub(crate) use event::EventObject;
 pub use event::UserEvent;
+pub(crate) use registrations::Registrations;
 pub(crate) use strings::terminated;
 pub(crate) use version::VERSION;
 pub(crate) use work_item::is_queue;

@@ -24,6 +24,7 @@ pub(crate) mod wait;
 
 pub(crate) use call::{Call, Caller};
 pub use config::{Clock, Config, OnViolation};
+pub(crate) use driver_routine::DriverRoutine;
 pub use kernel::Kernel;
 pub(crate) use kernel::{Part, Parts};
 pub use trace::Step;

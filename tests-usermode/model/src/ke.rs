@@ -14,6 +14,7 @@ pub(crate) mod dpc;
 mod event;
 mod guarded_region;
 mod hold_times;
+mod interrupt;
 mod irql;
 pub(crate) mod lists;
 mod mutex;
@@ -27,6 +28,7 @@ mod time;
 mod timer;
 
 pub(crate) use clock::{advance, end_exploring, expire, start};
+pub(crate) use interrupt::Connection;
 
 use std::{
     collections::BTreeSet,
@@ -54,6 +56,7 @@ pub(crate) struct Ke {
     bug_check_callbacks: Mutex<BTreeSet<usize>>,
     /// The priorities that were set, by the addresses of the threads.
     priorities: Mutex<FxHashMap<usize, i32>>,
+    interrupts: interrupt::Interrupts,
 }
 
 impl Ke {
@@ -67,6 +70,7 @@ impl Ke {
             any_affinity: AtomicBool::new(false),
             bug_check_callbacks: Mutex::default(),
             priorities: Mutex::default(),
+            interrupts: interrupt::Interrupts::default(),
         }
     }
 }

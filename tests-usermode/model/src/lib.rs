@@ -26,6 +26,7 @@
 //! | part | what the model has |
 //! | --- | --- |
 //! | registry | the key of the service and its `Parameters`, the keys of devices and interfaces, and what the driver creates; [`Kernel::set_registry_value`] adds values, and [`Kernel::registry_value`] reads them |
+//! | hardware | the resources and the interrupts that a test gives a device ([`Device::start_with`], [`Kernel::interrupt`]), and memory for `MmMapIoSpace` ([`Kernel::mapped`]); no DMA and no ports |
 //! | error log | the entries that the driver writes ([`Kernel::error_log`]) |
 //! | events, WMI, WMILIB | registrations, which the driver must end; no session enables a provider, and no program asks one |
 //! | kernel debugger | none: a breakpoint or a failed `ASSERT` stops the system |
@@ -33,7 +34,7 @@
 //! | threaded DPCs | run as ordinary ones |
 //! | children of a bus | those that the driver reports ([`Device::enumerate`], `IoInvalidateDeviceRelations`), without a driver of their own |
 //! | `IoInvalidateDeviceState` | the question to the drivers ([`Device::state`]); a test removes a device that has failed |
-//! | processes | the system's, and one in which the threads of user mode run |
+//! | processes | the system's, and one in which the threads of user mode run; [`Kernel::run_process`] notifies drivers of another |
 //!
 //! The threads of a [`Kernel`] are the host threads that enter it. An [exploration](explore) runs them one at a time,
 //! in every order of the steps that other threads can observe, or in many.
@@ -212,6 +213,6 @@ pub use host::{Clock, Config, Kernel, OnViolation, Step};
 pub use image::{Image, ImageError};
 pub use io::{
     Access, BusAnswer, Cancelling, Completion, Device, Driver, DriverEntry, File, PowerState,
-    Request, User, UserMemory,
+    Request, Resource, User, UserMemory,
 };
 pub use verifier::{Faults, Rule, Violation};

@@ -3,6 +3,7 @@
 //! It uses `ke`, `ex`, `host` and `verifier`, but not `io`.
 
 mod identity;
+mod notify;
 mod object_ids;
 mod system_thread;
 
@@ -17,6 +18,7 @@ use crate::host::Kernel;
 pub(crate) struct Ps {
     /// The number of the driver's threads that have not ended.
     threads: AtomicUsize,
+    notify_routines: notify::NotifyRoutines,
 }
 
 impl Kernel {

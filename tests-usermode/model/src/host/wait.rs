@@ -55,6 +55,8 @@ pub(crate) enum Wait {
     Irp(usize),
     Dpcs(usize),
     Thread(usize),
+    /// A routine that a driver has registered.
+    Callback(usize),
     Actor(usize),
     Timer(usize),
     WorkItems(usize),
@@ -77,6 +79,7 @@ impl Wait {
             | Self::Irp(key)
             | Self::Dpcs(key)
             | Self::Thread(key)
+            | Self::Callback(key)
             | Self::Actor(key)
             | Self::Timer(key)
             | Self::WorkItems(key)
@@ -144,6 +147,7 @@ impl fmt::Display for Wait {
             Self::Irp(irp) => write!(f, "the end of the IRP {irp:#x}"),
             Self::Dpcs(_) => write!(f, "the queued DPCs"),
             Self::Thread(_) => write!(f, "the end of a thread"),
+            Self::Callback(_) => write!(f, "the end of a registered routine"),
             Self::Actor(_) => write!(f, "the end of an actor"),
             Self::Timer(_) => write!(f, "the next timer"),
             Self::Closed(device) => {

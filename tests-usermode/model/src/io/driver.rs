@@ -411,6 +411,9 @@ impl Call {
             return;
         }
         self.require_no_symbolic_link();
+        self.require_no_interrupt();
+        self.require_no_notification();
+        self.require_no_notify_routine();
         self.require_no_timer();
         self.require_no_bug_check_callback();
         self.require_completions_ex_ran();
@@ -424,6 +427,7 @@ impl Call {
         self.require_no_lookaside_list();
         self.require_no_provider();
         self.require_no_resource();
+        self.require_no_io_space();
         self.verify_freed_blocks();
         self.require_buffers_unused();
         self.require_no_dpc();

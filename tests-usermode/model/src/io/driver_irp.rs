@@ -195,6 +195,8 @@ impl Call {
         self.forget_remove_locks(start..start + length);
         self.require_no_work_item_in(&(start..start + length));
         let io = self.kernel.io();
+        io.notifications
+            .require_no_context_in(self, start..start + length);
         let any = io.initialised.load(Ordering::Relaxed) != 0;
         let forgotten = any.then(|| io.forget_in(&(start..start + length)));
         if let Some(record) = forgotten.flatten() {

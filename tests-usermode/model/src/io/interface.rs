@@ -26,7 +26,7 @@ pub(crate) struct Interfaces(Mutex<FxHashMap<Vec<u16>, Interface>>);
 
 struct Interface {
     pdo: usize,
-    class: [u8; 16],
+    class: GUID,
     is_enabled: bool,
     /// Whether it was disabled during a surprise removal.
     ended_by_surprise: bool,
@@ -46,23 +46,51 @@ impl Interfaces {
             .any(|interface| interface.pdo == pdo.addr() && interface.is_enabled)
     }
 
-    /// Disables the interfaces of a physical device that is removed.
+    /// Disables the interfaces of a physical device that is removed; returns them.
     /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/install/enabling-and-disabling-a-device-interface-instance)
-    pub(crate) fn disable_all(&self, pdo: *mut DEVICE_OBJECT) {
-        for interface in locked(&self.0).values_mut() {
-            interface.is_enabled &= interface.pdo != pdo.addr();
+    pub(crate) fn disable_all(&self, pdo: *mut DEVICE_OBJECT) -> Vec<InterfaceChange> {
+        let mut interfaces = locked(&self.0);
+        let of_device = interfaces
+            .iter_mut()
+            .filter(|(_, interface)| interface.pdo == pdo.addr() && interface.is_enabled);
+        let disable = |(name, interface): (&Vec<u16>, &mut Interface)| {
+            interface.is_enabled = false;
+            InterfaceChange::of(name, interface)
+        };
+        of_device.map(disable).collect()
+    }
+
+    /// Returns the interfaces that are enabled.
+    pub(in crate::io) fn enabled(&self) -> Vec<InterfaceChange> {
+        let interfaces = locked(&self.0);
+        let enabled = interfaces.iter().filter(|(_, one)| one.is_enabled);
+        enabled
+            .map(|(name, interface)| InterfaceChange::of(name, interface))
+            .collect()
+    }
+}
+
+/// A device interface that was enabled or disabled.
+pub(crate) struct InterfaceChange {
+    pub(in crate::io) class: GUID,
+    pub(in crate::io) name: Vec<u16>,
+    pub(in crate::io) is_enabled: bool,
+}
+
+impl InterfaceChange {
+    fn of(name: &[u16], interface: &Interface) -> Self {
+        Self {
+            class: interface.class,
+            name: name.to_vec(),
+            is_enabled: interface.is_enabled,
         }
     }
 }
 
-/// Returns the bytes of a class.
-fn bytes_of(class: &GUID) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes[..4].copy_from_slice(&class.Data1.to_le_bytes());
-    bytes[4..6].copy_from_slice(&class.Data2.to_le_bytes());
-    bytes[6..8].copy_from_slice(&class.Data3.to_le_bytes());
-    bytes[8..].copy_from_slice(&class.Data4);
-    bytes
+/// Returns whether two classes are the same.
+pub(in crate::io) fn is_same(one: &GUID, other: &GUID) -> bool {
+    let parts = |guid: &GUID| (guid.Data1, guid.Data2, guid.Data3, guid.Data4);
+    parts(one) == parts(other)
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iogetdeviceinterfaces)
@@ -83,14 +111,14 @@ extern "C" fn IoGetDeviceInterfaces(
         return STATUS_INVALID_DEVICE_REQUEST;
     }
     // SAFETY: the caller gives a class.
-    let class = bytes_of(&unsafe { class.read() });
+    let class = unsafe { class.read() };
     let includes_all = flags & DEVICE_INTERFACE_INCLUDE_NONACTIVE != 0;
     let mut names: Vec<Vec<u16>> = {
         let interfaces = locked(&call.kernel.io().interfaces.0);
         let wanted = interfaces.iter().filter(|(_, interface)| {
             let is_of_device = pdo.is_null() || interface.pdo == pdo.addr();
             let is_shown = includes_all || interface.is_enabled;
-            interface.class == class && is_of_device && is_shown
+            is_same(&interface.class, &class) && is_of_device && is_shown
         });
         wanted.map(|(name, _)| name.clone()).collect()
     };
@@ -164,7 +192,7 @@ extern "C" fn IoRegisterDeviceInterface(
     }
     let interface = Interface {
         pdo: pdo.addr(),
-        class: bytes_of(&class),
+        class,
         is_enabled: false,
         ended_by_surprise: false,
     };
@@ -204,8 +232,10 @@ extern "C" fn IoSetDeviceInterfaceState(name: *mut UNICODE_STRING, enable: u8) -
         }
         _ => {
             interface.is_enabled = enable;
+            let change = InterfaceChange::of(name, interface);
             interface.ended_by_surprise = !enable && call.is_surprise_removing(interface.pdo);
             drop(interfaces);
+            call.kernel.tell_of_interfaces(vec![change]);
             call.switch_after(call.routine(), name.as_ptr());
             STATUS_SUCCESS
         }

@@ -58,6 +58,8 @@ pub(crate) struct Asked {
     pub(crate) is_direct: bool,
     /// `Parameters.WMI.ProviderId`
     pub(crate) provider: usize,
+    /// The address of `Parameters.StartDevice.AllocatedResources`, and of the same list as translated resources.
+    pub(crate) resources: usize,
     /// The type and the state of a power request.
     pub(crate) power: (u32, u32),
 }

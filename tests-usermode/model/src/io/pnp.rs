@@ -134,9 +134,14 @@ impl DeviceInner {
 
     /// Sends a PnP request, and waits until it ends.
     fn ask(&self, call: &Call, minor: u8) -> NTSTATUS {
+        self.ask_with(call, minor, 0)
+    }
+
+    fn ask_with(&self, call: &Call, minor: u8, resources: usize) -> NTSTATUS {
         let asked = Asked {
             major: IRP_MJ_PNP,
             minor,
+            resources,
             ..Asked::default()
         };
         self.send_pnp(call, asked).1
@@ -210,7 +215,8 @@ impl DeviceInner {
     /// Records that the drivers have handled `IRP_MN_REMOVE_DEVICE`.
     pub(in crate::io) fn note_removed(&self, call: &Call) {
         self.is_removed.store(true, Ordering::SeqCst);
-        call.kernel.io().interfaces.disable_all(self.pdo());
+        let disabled = call.kernel.io().interfaces.disable_all(self.pdo());
+        call.kernel.tell_of_interfaces(disabled);
     }
 
     /// `IRP_MN_REMOVE_DEVICE`, after which the drivers' device objects must be detached and deleted.
@@ -273,12 +279,16 @@ impl Device {
 
     /// Sends a PnP request with a minor function; returns its final status.
     pub fn pnp(&self, minor: u8) -> NTSTATUS {
+        self.pnp_with(minor, 0)
+    }
+
+    fn pnp_with(&self, minor: u8, resources: usize) -> NTSTATUS {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("the PnP manager");
         let status = if minor == IRP_MN_REMOVE_DEVICE {
             self.inner.remove(&call)
         } else {
-            self.inner.ask(&call, minor)
+            self.inner.ask_with(&call, minor, resources)
         };
         self.kernel.close_deferred(&call);
         status
@@ -340,7 +350,12 @@ impl Device {
     /// # Errors
     /// The driver's error. The device is then removed, as the PnP manager does.
     pub fn start(&self) -> Result<(), NTSTATUS> {
-        let status = self.pnp(IRP_MN_START_DEVICE);
+        self.start_with_list(0)
+    }
+
+    /// Starts the device with the list of resources at an address, or zero.
+    pub(in crate::io) fn start_with_list(&self, resources: usize) -> Result<(), NTSTATUS> {
+        let status = self.pnp_with(IRP_MN_START_DEVICE, resources);
         if status < 0 {
             self.pnp(IRP_MN_REMOVE_DEVICE);
             return Err(status);

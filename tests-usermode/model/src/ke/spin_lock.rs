@@ -152,8 +152,10 @@ impl Call {
     }
 
     fn mixed(&self, lock: usize, kind: Kind, used: u64) -> ! {
-        let interlocked = kind == Kind::Interlocked || used == Kind::Interlocked.bits();
-        let rule = if interlocked {
+        let is_any = |one: Kind| kind == one || used == one.bits();
+        let rule = if is_any(Kind::Interrupt) {
+            Rule::Interrupt
+        } else if is_any(Kind::Interlocked) {
             Rule::InterlockedLock
         } else {
             Rule::QueuedSpinLock

@@ -113,7 +113,7 @@ extern "C" fn PsGetVersion(
     service_pack: *mut UNICODE_STRING,
 ) -> u8 {
     let call = Call::enter_noted("PsGetVersion");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    call.require_at_most(0, Rule::IrqlPsPassive, 0x2_001c);
     for (place, value) in [major, minor, build].into_iter().zip(VERSION) {
         if !place.is_null() {
             // SAFETY: the caller passes NULL or room for a number.

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Shared = 5,
     /// `ExAcquireSpinLockExclusive`.
     Exclusive = 6,
+    /// The routines of an interrupt object, and its service routine.
+    Interrupt = 7,
 }
 
 impl Kind {
@@ -38,6 +40,7 @@ impl Kind {
         match self {
             Self::Plain | Self::Shared | Self::Exclusive => (Rule::SpinLock, Rule::SpinlockRelease),
             Self::Queued => (Rule::QueuedSpinLock, Rule::QueuedSpinLockRelease),
+            Self::Interrupt => (Rule::Interrupt, Rule::Interrupt),
             Self::Interlocked => (Rule::InterlockedLock, Rule::InterlockedLock),
             Self::Cancel => (Rule::CancelSpinLock, Rule::CancelSpinLockRelease),
         }

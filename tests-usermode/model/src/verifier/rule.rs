@@ -268,6 +268,12 @@ rules! {
     Affinity = "affinity of a thread",
     /// A bus driver reports physical device objects, each once, and deletes one that is removed after it was no longer reported.
     BusRelations = "children of a bus",
+    /// A routine that the system calls at an event is removed before its context is freed and its driver is unloaded.
+    Callback = "registered routine",
+    /// A connected interrupt object is used, whose spin lock no other routines acquire, and disconnected before the driver is unloaded.
+    Interrupt = "interrupt object",
+    /// The memory of a device is unmapped as it was mapped, before the driver is unloaded.
+    IoSpace = "mapping of device memory",
     /// A routine for bug checks is deregistered before its driver is unloaded and its record is freed.
     BugCheckCallback = "routine for bug checks",
     /// No thread waits forever.

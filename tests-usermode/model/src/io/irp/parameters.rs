@@ -189,6 +189,9 @@ impl IrpRecord {
             nt::IRP_MJ_POWER => (0, kind as usize, state.into()),
             nt::IRP_MJ_SYSTEM_CONTROL => (self.asked.provider, 0, 0),
             nt::IRP_MJ_CREATE => (pointed_to, FILE_OPEN as usize, SHARE_ALL.into()),
+            nt::IRP_MJ_PNP if self.asked.resources != 0 => {
+                (self.asked.resources, self.asked.resources, 0)
+            }
             nt::IRP_MJ_PNP if pointed_to != 0 => (pointed_to, 0, 0),
             _ => (output_length, input_length, code.into()),
         };
