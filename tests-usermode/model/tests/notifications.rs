@@ -9,22 +9,27 @@
 #[macro_use]
 mod call;
 mod common;
+mod steps;
 
 use std::{
+    cell::UnsafeCell,
     ffi::c_void,
     ptr::null_mut,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicPtr, AtomicUsize, Ordering::SeqCst},
     },
 };
 
 use common::{Body, NO_CODE, delete, found_in, is, passes, stops};
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, EventCategoryDeviceInterfaceChange, GUID, HANDLE, IMAGE_INFO,
-    NTSTATUS, PS_CREATE_NOTIFY_INFO, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, UNICODE_STRING,
+    DEVICE_INTERFACE_CHANGE_NOTIFICATION, DEVICE_OBJECT, DRIVER_OBJECT,
+    EventCategoryDeviceInterfaceChange, GUID, GUID_DEVICE_INTERFACE_REMOVAL, HANDLE, IMAGE_INFO,
+    IRP, NTSTATUS, PNPNOTIFY_DEVICE_INTERFACE_INCLUDE_EXISTING_INTERFACES, PS_CREATE_NOTIFY_INFO,
+    STATUS_INVALID_PARAMETER, STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Config, Driver, DriverEntry, Kernel, Rule};
+use steps::{Steps, breaks, entry, holds, lower, skip};
 
 const STATUS_PROCEDURE_NOT_FOUND: NTSTATUS = 0xc000_007a_u32.cast_signed();
 const STATUS_ACCESS_DENIED: NTSTATUS = 0xc000_0022_u32.cast_signed();
@@ -347,4 +352,135 @@ fn notification_is_unregistered_once_before_the_driver_goes() {
     let seen = (violation.rule, violation.code, violation.routine);
     let expected = (Rule::Callback, 0x50, "IoUnregisterPlugPlayNotificationEx");
     assert_eq!(seen, expected, "{violation}");
+}
+
+/// A driver of a device that enables an interface, and is told of the interfaces of its class. `WAITS` is whether it waits for the
+/// routine before it frees the context.
+struct Watches<const WAITS: bool>;
+
+struct Watch {
+    name: UnsafeCell<UNICODE_STRING>,
+    entry: AtomicPtr<c_void>,
+    context: AtomicPtr<c_void>,
+}
+
+/// What a routine was told of, in the context: an arrival, a removal.
+unsafe extern "C" fn counts_interfaces(
+    notification: *mut c_void,
+    context: *mut c_void,
+) -> NTSTATUS {
+    let notification = notification.cast::<DEVICE_INTERFACE_CHANGE_NOTIFICATION>();
+    // SAFETY: the PnP manager passes the structure.
+    let event = unsafe { (*notification).Event }.Data1;
+    let counts = context.cast::<u32>();
+    let index = usize::from(event == GUID_DEVICE_INTERFACE_REMOVAL.Data1);
+    nt!(KeStallExecutionProcessor(1));
+    let count = counts.wrapping_add(index);
+    // SAFETY: the context is two numbers.
+    unsafe { count.write_volatile(count.read_volatile() + 1) };
+    STATUS_SUCCESS
+}
+
+impl<const WAITS: bool> Steps for Watches<WAITS> {
+    type Own = Watch;
+
+    fn pass_down(device: *mut DEVICE_OBJECT, own: &Watch, irp: *mut IRP) -> NTSTATUS {
+        let is_pnp = nt!(irp::major_function(irp)) == nt::IRP_MJ_PNP;
+        if is_pnp && nt!(irp::minor_function(irp)) == nt::IRP_MN_START_DEVICE {
+            let context = nt!(ExAllocatePoolWithTag(512, 8, 7));
+            // SAFETY: the block has this size.
+            unsafe { context.cast::<u64>().write(0) };
+            own.context.store(context, SeqCst);
+            let lower = lower::<Self>(device);
+            let (class, none, name) = (std::ptr::from_ref(&CLASS), null_mut(), own.name.get());
+            nt!(IoRegisterDeviceInterface(lower, class, none, name));
+            let driver = driver_of(device);
+            let entry = register_routine(driver, 0, context, counts_interfaces);
+            own.entry.store(entry, SeqCst);
+            nt!(IoSetDeviceInterfaceState(name, 1));
+        }
+        skip(lower::<Self>(device), irp)
+    }
+
+    fn remove(own: &Watch) {
+        nt!(IoSetDeviceInterfaceState(own.name.get(), 0));
+        let entry = own.entry.load(SeqCst);
+        if WAITS {
+            nt!(IoUnregisterPlugPlayNotificationEx(entry));
+        } else {
+            nt!(IoUnregisterPlugPlayNotification(entry));
+        }
+        nt!(ExFreePoolWithTag(own.context.load(SeqCst), 7));
+        nt!(RtlFreeUnicodeString(own.name.get()));
+    }
+}
+
+fn comes_and_goes<const WAITS: bool>(kernel: &Arc<Kernel>) {
+    let driver = load(kernel, entry::<Watches<WAITS>>);
+    let device = driver.add_device().expect("AddDevice");
+    device.start().expect("the device starts");
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+/// "Therefore, the routine can be called after the IoUnregisterPlugPlayNotification method has returned."
+#[test]
+fn context_of_a_routine_that_can_run_is_not_freed() {
+    holds(comes_and_goes::<true>);
+    breaks(
+        comes_and_goes::<false>,
+        Rule::FreedMemory,
+        "counts_interfaces",
+    );
+}
+
+/// The calls for an arrival and a removal.
+static TOLD: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+unsafe extern "C" fn is_told(notification: *mut c_void, context: *mut c_void) -> NTSTATUS {
+    let notification = notification.cast::<DEVICE_INTERFACE_CHANGE_NOTIFICATION>();
+    // SAFETY: as above.
+    let notification = unsafe { &*notification };
+    assert_eq!((notification.Version, notification.Size), (1, 0x30));
+    assert_eq!(notification.InterfaceClassGuid.Data1, CLASS.Data1);
+    // SAFETY: as above.
+    assert_ne!(unsafe { (*notification.SymbolicLinkName).Length }, 0);
+    let removed = notification.Event.Data1 == GUID_DEVICE_INTERFACE_REMOVAL.Data1;
+    TOLD[usize::from(removed)].fetch_add(1, SeqCst);
+    nt!(KeSetEvent(context.cast(), 0, 0));
+    STATUS_SUCCESS
+}
+
+#[test]
+fn routine_is_told_of_interfaces_that_come_and_go() {
+    let kernel = Kernel::new(Config::default());
+    let driver = load(&kernel, entry::<Watches<true>>);
+    let device = driver.add_device().expect("AddDevice");
+    common::load(&kernel, told_of_none);
+    device.start().expect("the device starts");
+    common::load(&kernel, told_of_one);
+    device.remove().expect("no file is open");
+    driver.unload();
+    assert_eq!(TOLD.each_ref().map(|calls| calls.load(SeqCst)), [1, 0]);
+}
+
+fn existing(driver: *mut DRIVER_OBJECT) -> NTSTATUS {
+    let mut event = common::event();
+    common::initialise(&raw mut event);
+    let flags = PNPNOTIFY_DEVICE_INTERFACE_INCLUDE_EXISTING_INTERFACES;
+    let entry = register_routine(driver, flags, (&raw mut event).cast(), is_told);
+    nt!(IoUnregisterPlugPlayNotificationEx(entry));
+    nt::STATUS_CANCELLED
+}
+
+unsafe extern "C" fn told_of_none(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
+    let status = existing(driver);
+    assert_eq!(TOLD[0].load(SeqCst), 0);
+    status
+}
+
+unsafe extern "C" fn told_of_one(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
+    let status = existing(driver);
+    assert_eq!(TOLD[0].load(SeqCst), 1);
+    status
 }

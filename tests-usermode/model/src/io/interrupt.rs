@@ -85,7 +85,7 @@ extern "C" fn IoConnectInterrupt(
     processors: usize,
     _saves_floating_point: u8,
 ) -> NTSTATUS {
-    let call = Call::enter("IoConnectInterrupt");
+    let call = Call::enter_shared("IoConnectInterrupt");
     call.require_at_most(0, Rule::Irql, 0xe5);
     if processors == 0 {
         return STATUS_INVALID_PARAMETER;
@@ -103,7 +103,7 @@ extern "C" fn IoConnectInterrupt(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoConnectInterruptEx(parameters: *mut IO_CONNECT_INTERRUPT_PARAMETERS) -> NTSTATUS {
-    let call = Call::enter("IoConnectInterruptEx");
+    let call = Call::enter_shared("IoConnectInterruptEx");
     call.require_at_most(0, Rule::Irql, 0xe5);
     call.require_room(parameters);
     // SAFETY: the caller passes the structure, whose version is its first member.
@@ -143,7 +143,7 @@ extern "C" fn IoConnectInterruptEx(parameters: *mut IO_CONNECT_INTERRUPT_PARAMET
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoDisconnectInterrupt(interrupt: *mut c_void) {
-    let call = Call::enter("IoDisconnectInterrupt");
+    let call = Call::enter_shared("IoDisconnectInterrupt");
     call.require_at_most(0, Rule::Irql, 0xe5);
     call.disconnect_interrupt(interrupt);
 }
@@ -152,7 +152,7 @@ extern "C" fn IoDisconnectInterrupt(interrupt: *mut c_void) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoDisconnectInterruptEx(parameters: *mut IO_DISCONNECT_INTERRUPT_PARAMETERS) {
-    let call = Call::enter("IoDisconnectInterruptEx");
+    let call = Call::enter_shared("IoDisconnectInterruptEx");
     call.require_at_most(0, Rule::Irql, 0xe5);
     call.require_room(parameters);
     // SAFETY: the caller passes the structure.

@@ -138,7 +138,7 @@ extern "C" fn IoRegisterPlugPlayNotification(
     context: *mut c_void,
     place: *mut *mut c_void,
 ) -> NTSTATUS {
-    let call = Call::enter("IoRegisterPlugPlayNotification");
+    let call = Call::enter_shared("IoRegisterPlugPlayNotification");
     call.require_at_most(0, Rule::Irql, 0xe5);
     call.require_room(place);
     call.require_room(driver);
@@ -176,12 +176,12 @@ extern "C" fn IoRegisterPlugPlayNotification(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoUnregisterPlugPlayNotification(entry: *mut c_void) -> NTSTATUS {
-    Call::enter("IoUnregisterPlugPlayNotification").remove_notification(entry, false)
+    Call::enter_shared("IoUnregisterPlugPlayNotification").remove_notification(entry, false)
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iounregisterplugplaynotificationex)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoUnregisterPlugPlayNotificationEx(entry: *mut c_void) -> NTSTATUS {
-    Call::enter("IoUnregisterPlugPlayNotificationEx").remove_notification(entry, true)
+    Call::enter_shared("IoUnregisterPlugPlayNotificationEx").remove_notification(entry, true)
 }

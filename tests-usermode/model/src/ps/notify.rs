@@ -213,7 +213,7 @@ extern "C" fn PsSetCreateProcessNotifyRoutine(
     routine: PCREATE_PROCESS_NOTIFY_ROUTINE,
     remove: u8,
 ) -> NTSTATUS {
-    let call = Call::enter("PsSetCreateProcessNotifyRoutine");
+    let call = Call::enter_shared("PsSetCreateProcessNotifyRoutine");
     call.require_at_most(0, Rule::IrqlPsPassive, 0x2_001c);
     let routines = &call.kernel.ps().notify_routines.process;
     let address = address(routine, |routine| routine as *const ());
@@ -227,7 +227,7 @@ extern "C" fn PsSetCreateProcessNotifyRoutineEx(
     routine: PCREATE_PROCESS_NOTIFY_ROUTINE_EX,
     remove: u8,
 ) -> NTSTATUS {
-    let call = Call::enter("PsSetCreateProcessNotifyRoutineEx");
+    let call = Call::enter_shared("PsSetCreateProcessNotifyRoutineEx");
     call.require_at_most(0, Rule::Irql, 0xe5);
     let routines = &call.kernel.ps().notify_routines.process_ex;
     let address = address(routine, |routine| routine as *const ());
@@ -237,7 +237,7 @@ extern "C" fn PsSetCreateProcessNotifyRoutineEx(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn PsSetCreateThreadNotifyRoutine(routine: PCREATE_THREAD_NOTIFY_ROUTINE) -> NTSTATUS {
-    let call = Call::enter("PsSetCreateThreadNotifyRoutine");
+    let call = Call::enter_shared("PsSetCreateThreadNotifyRoutine");
     call.require_at_most(0, Rule::IrqlPsPassive, 0x2_001c);
     let routines = &call.kernel.ps().notify_routines.thread;
     let address = address(routine, |routine| routine as *const ());
@@ -250,7 +250,7 @@ extern "C" fn PsSetCreateThreadNotifyRoutine(routine: PCREATE_THREAD_NOTIFY_ROUT
 extern "C" fn PsRemoveCreateThreadNotifyRoutine(
     routine: PCREATE_THREAD_NOTIFY_ROUTINE,
 ) -> NTSTATUS {
-    let call = Call::enter("PsRemoveCreateThreadNotifyRoutine");
+    let call = Call::enter_shared("PsRemoveCreateThreadNotifyRoutine");
     call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
     let routines = &call.kernel.ps().notify_routines.thread;
     let address = address(routine, |routine| routine as *const ());
@@ -260,7 +260,7 @@ extern "C" fn PsRemoveCreateThreadNotifyRoutine(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn PsSetLoadImageNotifyRoutine(routine: PLOAD_IMAGE_NOTIFY_ROUTINE) -> NTSTATUS {
-    let call = Call::enter("PsSetLoadImageNotifyRoutine");
+    let call = Call::enter_shared("PsSetLoadImageNotifyRoutine");
     call.require_at_most(0, Rule::IrqlPsPassive, 0x2_001c);
     let routines = &call.kernel.ps().notify_routines.image;
     let address = address(routine, |routine| routine as *const ());
@@ -271,7 +271,7 @@ extern "C" fn PsSetLoadImageNotifyRoutine(routine: PLOAD_IMAGE_NOTIFY_ROUTINE) -
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn PsRemoveLoadImageNotifyRoutine(routine: PLOAD_IMAGE_NOTIFY_ROUTINE) -> NTSTATUS {
-    let call = Call::enter("PsRemoveLoadImageNotifyRoutine");
+    let call = Call::enter_shared("PsRemoveLoadImageNotifyRoutine");
     call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
     let routines = &call.kernel.ps().notify_routines.image;
     let address = address(routine, |routine| routine as *const ());
