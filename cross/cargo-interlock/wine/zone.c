@@ -18,9 +18,10 @@ static void add_segment(PZONE_HEADER zone, PVOID segment, ULONG size)
 
     header->Reserved = NULL;
     PushEntryList(&zone->SegmentList, &header->SegmentList);
-    zone->TotalSegmentSize += size;
     for (block = sizeof(*header); block + zone->BlockSize <= size; block += zone->BlockSize)
         PushEntryList(&zone->FreeList, (PSINGLE_LIST_ENTRY)((char *)segment + block));
+    /* As Windows does, without the rest of the segment. */
+    zone->TotalSegmentSize += block;
 }
 
 NTSTATUS NTAPI ExInitializeZone(PZONE_HEADER zone, ULONG block_size, PVOID segment, ULONG segment_size)

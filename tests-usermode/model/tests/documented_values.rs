@@ -440,3 +440,24 @@ fn remove_lock_of_a_device_is_initialised_once() {
     let seen = (violation.code, violation.parameters[0]);
     assert_eq!(seen, (0xc4, 0xd7), "\n{violation}");
 }
+
+/// ExInitializeZone counts the header of the segment and the blocks, and not the rest that is too short for a block.
+#[test]
+fn size_of_a_zone_is_that_of_its_blocks() {
+    passes(|device| {
+        let mut zone = MaybeUninit::<nt::ZONE_HEADER>::zeroed();
+        let mut segments = [[0_u64; 16]; 2];
+        let [first, second] = segments
+            .each_mut()
+            .map(|segment| segment.as_mut_ptr().cast());
+        let zone = zone.as_mut_ptr();
+        let status = nt!(ExInitializeZone(zone, 48, first, 128));
+        assert_eq!(status, STATUS_SUCCESS);
+        // SAFETY: the zone was initialised.
+        let size = || unsafe { (*zone).TotalSegmentSize };
+        assert_eq!(size(), 16 + 2 * 48);
+        assert_eq!(nt!(ExExtendZone(zone, second, 72)), STATUS_SUCCESS);
+        assert_eq!(size(), 16 + 2 * 48 + 16 + 48);
+        delete(device);
+    });
+}

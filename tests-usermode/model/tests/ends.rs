@@ -10,7 +10,10 @@ use std::{
     cell::{Cell, UnsafeCell},
     ffi::c_void,
     ptr::{null_mut, without_provenance_mut},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -354,4 +357,47 @@ fn scenario_on_host_threads_is_stopped() {
 
 fn unloads_with_request(kernel: &Arc<Kernel>) {
     unloads_with_a_request::<false>(kernel);
+}
+
+/// The results of two calls of `cancel_all`: none found a request, only the second did, only the first did.
+static FOUND: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+
+fn cancels_twice(kernel: &Arc<Kernel>) {
+    let stage = Stage::set::<Pends<true>>(kernel);
+    let file = Arc::clone(&stage.file);
+    let canceller = kernel.actor("canceller", move || [file.cancel_all(), file.cancel_all()]);
+    let held = stage.send(FIRST);
+    let found = canceller.join();
+    let index = found.iter().rev().position(|found| *found);
+    FOUND[index.map_or(0, |index| index + 1)].fetch_add(1, SeqCst);
+    stage.file.cancel_all();
+    assert_eq!(end_of(&held), STATUS_CANCELLED);
+    stage.tear_down();
+}
+
+#[test]
+fn request_can_come_between_two_cancellations_of_a_file() {
+    holds(cancels_twice);
+    let seen = FOUND.each_ref().map(|found| found.load(SeqCst) != 0);
+    assert_eq!(seen, [true; 3]);
+}
+
+/// The device objects of a driver stay until the driver is unloaded, as does its driver object.
+#[test]
+fn driver_that_is_dropped_remains_loaded() {
+    let kernel = Kernel::new(Config::default());
+    let Stage {
+        file,
+        device,
+        driver,
+        ..
+    } = Stage::set::<Pends<true>>(&kernel);
+    drop(driver);
+    // Memory that was freed is used again.
+    let filled: Vec<_> = (0..64).map(|_| Box::new([0xdd_u8; 1024])).collect();
+    let again = device.open_anyway(Access::ReadWrite);
+    again.expect("the driver object is there").close();
+    assert_eq!(filled.len(), 64);
+    Arc::into_inner(file).expect("no actor uses it").close();
+    device.remove().expect("no file is open");
 }

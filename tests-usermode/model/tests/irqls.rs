@@ -341,3 +341,49 @@ fn irql_zw_passive() {
     };
     stops(body, Rule::IrqlZwPassive, 0xc4, 0x2_001f, "ZwClose");
 }
+
+/// Microsoft's pages: [`KeReleaseSpinLockFromDpcLevel`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kereleasespinlockfromdpclevel),
+/// [`KeTryToAcquireSpinLockAtDpcLevel`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ketrytoacquirespinlockatdpclevel)
+#[test]
+fn spin_lock_is_tried_and_released_at_dispatch_level_only() {
+    let body = || {
+        let mut lock = nt::SPIN_LOCK_FREE;
+        raise(5);
+        nt!(KeAcquireSpinLockAtDpcLevel(&raw mut lock));
+        nt!(KeReleaseSpinLockFromDpcLevel(&raw mut lock));
+    };
+    let routine = "KeReleaseSpinLockFromDpcLevel";
+    stops(body, Rule::IrqlDispatch, 0xc4, 0x2_0003, routine);
+    let body = || {
+        let mut lock = nt::SPIN_LOCK_FREE;
+        raise(5);
+        nt!(KeTryToAcquireSpinLockAtDpcLevel(&raw mut lock));
+    };
+    let routine = "KeTryToAcquireSpinLockAtDpcLevel";
+    stops(body, Rule::Irql, 0xc4, 0xe5, routine);
+}
+
+unsafe extern "C" fn releases(
+    _: *mut nt::KDPC,
+    mutex: *mut c_void,
+    _: *mut c_void,
+    _: *mut c_void,
+) {
+    nt!(KeReleaseMutex(mutex.cast(), 0));
+}
+
+/// "if a mutex was acquired at IRQL = DISPATCH_LEVEL and the thread is not running at DISPATCH_LEVEL (and vice versa)": the kernel
+/// compares whether a DPC runs.
+#[test]
+fn mutex_is_not_released_in_the_dpc_that_interrupts_its_owner() {
+    let body = || {
+        let mut mutex = nt::KMUTEX { Reserved: [0; 7] };
+        let mut dpc = nt::KDPC { Reserved: [0; 8] };
+        nt!(KeInitializeMutex(&raw mut mutex, 0));
+        let context = (&raw mut mutex).cast();
+        nt!(KeInitializeDpc(&raw mut dpc, Some(releases), context));
+        wait(&raw mut mutex);
+        nt!(KeInsertQueueDpc(&raw mut dpc, null_mut(), null_mut()));
+    };
+    stops(body, Rule::Mutex, 0x1e, 0xc000_0046, "KeReleaseMutex");
+}

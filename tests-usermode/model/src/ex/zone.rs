@@ -36,8 +36,6 @@ impl Call {
         header.reserved.set(null());
         // SAFETY: guaranteed by the caller.
         unsafe { self.push(&zone.segments, &header.link, Rule::ListEntry) };
-        zone.total_size
-            .set(zone.total_size.get().wrapping_add(size));
         let block_size = zone.block_size.get() as usize;
         self.add_blocks(zone, segment, size as usize, block_size);
         let mut offset = size_of::<ZoneSegment>();
@@ -57,6 +55,10 @@ impl Call {
         let first = segment.addr() + size_of::<ZoneSegment>();
         let count = size.saturating_sub(size_of::<ZoneSegment>()) / block_size;
         let blocks = first..first + count * block_size;
+        // Without the rest of the segment, which is too short for a block.
+        let used = u32::try_from(blocks.end - segment.addr()).unwrap_or(u32::MAX);
+        zone.total_size
+            .set(zone.total_size.get().wrapping_add(used));
         let mut zones = locked(&self.kernel.ex().zones);
         if let Some(segments) = zones.get_mut(&(&raw const *zone).addr()) {
             segments.push((blocks, block_size));

@@ -111,7 +111,8 @@ pub(crate) struct Mutant {
     pub(crate) link: ListEntry,
     /// The number of the thread that owns the mutex; zero if it is free.
     pub(crate) owner: AtomicU64,
-    pub(crate) abandoned: Cell<u64>,
+    /// Whether it was acquired in a DPC, as `DpcActive` of its header on Windows; beside `Abandoned` and `ApcDisable`.
+    pub(crate) in_dpc: Cell<u64>,
 }
 
 /// `KSEMAPHORE`
@@ -179,7 +180,7 @@ assert_layouts! {
     }
     Dispatcher = nt::KEVENT { kind: 0, signal: 4, waiters: 8 }
     Timer = nt::KTIMER { header: 0, due: 0x18, link: 0x20, dpc: 0x30, processor: 0x38, period: 0x3c }
-    Mutant = nt::KMUTEX { header: 0, link: 0x18, owner: 0x28, abandoned: 0x30 }
+    Mutant = nt::KMUTEX { header: 0, link: 0x18, owner: 0x28, in_dpc: 0x30 }
     Semaphore = nt::KSEMAPHORE { header: 0, limit: 0x18 }
     RemoveLock = nt::IO_REMOVE_LOCK { removed: 0, count: 4, event: 8 }
     LockQueueHandle = nt::KLOCK_QUEUE_HANDLE { next: 0, lock: 8, old_irql: 0x10 }

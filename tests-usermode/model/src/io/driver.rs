@@ -41,21 +41,31 @@ const HARDWARE: &str = "\\REGISTRY\\MACHINE\\HARDWARE\\DESCRIPTION\\SYSTEM\0";
 
 const NAME: &str = "\\Driver\\driver\0";
 
+/// The objects of a driver that is loaded. The kernel keeps them if the [`Driver`] is dropped, whose devices remain.
+pub(crate) struct DriverObjects(UnsafeCell<Objects>);
+
+// SAFETY: the driver accesses the driver object while it is loaded or unloaded, one of which runs at a time. This crate
+// reads the fields that the driver has set.
+unsafe impl Send for DriverObjects {}
+// SAFETY: as above.
+unsafe impl Sync for DriverObjects {}
+
+impl DriverObjects {
+    pub(in crate::io) fn driver(&self) -> *mut DRIVER_OBJECT {
+        // SAFETY: only the address is computed, inside the objects.
+        unsafe { &raw mut (*self.0.get()).driver }.cast()
+    }
+}
+
 /// A driver that is loaded.
 pub struct Driver {
     kernel: Arc<Kernel>,
-    objects: Box<UnsafeCell<Objects>>,
+    objects: Arc<DriverObjects>,
     devices: Mutex<Vec<Arc<DeviceInner>>>,
     /// The driver's image, if it has one. It is unmapped only when the driver is unloaded, since threads of the driver can
     /// run in it.
     image: ManuallyDrop<Option<Image>>,
 }
-
-// SAFETY: the driver accesses the driver object while it is loaded or unloaded, one of which runs at a time. This crate
-// reads the fields that the driver has set.
-unsafe impl Send for Driver {}
-// SAFETY: as above.
-unsafe impl Sync for Driver {}
 
 impl Driver {
     /// Loads a driver: creates its driver object and calls its `DriverEntry`.
@@ -108,13 +118,13 @@ impl Driver {
         let objects = unsafe { MaybeUninit::<Objects>::zeroed().assume_init() };
         let mut this = Self {
             kernel: Arc::clone(kernel),
-            objects: Box::new(UnsafeCell::new(objects)),
+            objects: Arc::new(DriverObjects(UnsafeCell::new(objects))),
             devices: Mutex::default(),
             image: ManuallyDrop::new(image),
         };
         let driver = this.object();
-        locked(&kernel.io().drivers).push(driver.addr());
-        let objects = this.objects.get();
+        locked(&kernel.io().drivers).push(Arc::clone(&this.objects));
+        let objects = this.objects.0.get();
         // SAFETY: only the address is computed, inside the objects.
         let extension = unsafe { &raw mut (*objects).extension }.cast::<DRIVER_EXTENSION>();
         // SAFETY: the objects are zeroed, and no other thread knows them yet.
@@ -173,16 +183,13 @@ impl Driver {
 
     /// Unmaps the image, in which no routine of the driver runs any longer.
     fn unmap(&mut self) {
-        let driver = self.object().addr();
-        locked(&self.kernel.io().drivers).retain(|loaded| *loaded != driver);
+        locked(&self.kernel.io().drivers).retain(|loaded| !Arc::ptr_eq(loaded, &self.objects));
         // Dropped at the end of the function.
         let _image = ManuallyDrop::into_inner(std::mem::take(&mut self.image));
     }
 
     fn object(&self) -> *mut DRIVER_OBJECT {
-        let objects = self.objects.get();
-        // SAFETY: only the address is computed, inside the objects.
-        unsafe { &raw mut (*objects).driver }.cast()
+        self.objects.driver()
     }
 
     /// Adds a device, as the PnP manager does when it finds one: calls AddDevice, but does not start the device.
@@ -376,7 +383,7 @@ impl Call {
     /// Returns whether only the driver that is being unloaded is loaded.
     fn is_last_driver(&self, driver: *mut DRIVER_OBJECT) -> bool {
         let drivers = locked(&self.kernel.io().drivers);
-        drivers.iter().all(|loaded| *loaded == driver.addr())
+        drivers.iter().all(|loaded| loaded.driver() == driver)
     }
 
     /// Stops the system if an IRP has not ended when its driver is unloaded.

@@ -424,7 +424,7 @@ impl File {
 
     fn cancel(&self, sender: Option<u32>) -> bool {
         let _attached = Attached::to(&self.kernel);
-        let call = Call::enter_noted("NtCancelIoFileEx");
+        let call = Call::enter_visible("NtCancelIoFileEx", self.inner.object());
         self.inner.touch(footprint::Access::Exclusive);
         let mut live = self.kernel.io().live_of(&self.inner);
         live.retain(|record| sender.is_none_or(|sender| record.sender == sender));

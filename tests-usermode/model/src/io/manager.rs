@@ -29,7 +29,7 @@ use crate::{
         configuration::Configuration,
         device::Devices,
         device_pointer::FileReferences,
-        driver,
+        driver::{self, DriverObjects},
         driver_extension::DriverExtensions,
         file::FileInner,
         interface::Interfaces,
@@ -58,8 +58,8 @@ const KEPT: usize = 256;
 
 /// The state of the I/O manager.
 pub(crate) struct Io {
-    /// The addresses of the driver objects.
-    pub(crate) drivers: Mutex<Vec<usize>>,
+    /// The objects of the drivers that are loaded.
+    pub(in crate::io) drivers: Mutex<Vec<Arc<DriverObjects>>>,
     irps: Mutex<Irps>,
     last_irp: AtomicU32,
     pub(crate) devices: Devices,
@@ -171,7 +171,10 @@ impl Irps {
 impl Io {
     /// Returns whether a driver object is at an address.
     pub(in crate::io) fn is_driver(&self, address: usize) -> bool {
-        locked(&self.drivers).contains(&address)
+        let drivers = locked(&self.drivers);
+        drivers
+            .iter()
+            .any(|loaded| loaded.driver().addr() == address)
     }
 
     pub(crate) fn find(&self, address: usize) -> Option<Arc<IrpRecord>> {

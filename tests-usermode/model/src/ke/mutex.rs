@@ -34,6 +34,8 @@ impl Mutant {
             return None;
         }
         if self.header.signal.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.in_dpc
+                .set(thread.in_dpc.load(Ordering::Relaxed).into());
             locked(&thread.mutexes).push((&raw const *self).addr());
         }
         Some(())
@@ -110,6 +112,13 @@ extern "C" fn KeReleaseMutex(mutex: *mut KMUTEX, wait: u8) -> i32 {
     let object = call.mutex(mutex);
     if object.owner.load(Ordering::Acquire) != u64::from(call.number) {
         let what = format!("the mutex {mutex:?} is released by a thread that does not hold it");
+        call.raises(STATUS_MUTANT_NOT_OWNED, what);
+    }
+    let in_dpc = call.in_dpc.load(Ordering::Relaxed);
+    if object.in_dpc.get() != u64::from(in_dpc) {
+        let what = format!(
+            "the mutex {mutex:?} was acquired in a DPC and is released outside of one, or the other way round"
+        );
         call.raises(STATUS_MUTANT_NOT_OWNED, what);
     }
     let before = object.header.signal.fetch_add(1, Ordering::AcqRel);

@@ -369,6 +369,7 @@ extern "C" fn KeAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) {
 extern "C" fn KeTryToAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) -> u8 {
     let call = Call::enter_visible("KeTryToAcquireSpinLockAtDpcLevel", lock);
     call.require_at_least_dispatch(lock, 0x40);
+    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     // SAFETY: the caller passes a lock.
     u8::from(call.try_acquire(unsafe { call.lock_word(lock) }, Kind::Plain))
 }
@@ -378,6 +379,7 @@ extern "C" fn KeTryToAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) -> u8 {
 extern "C" fn KeReleaseSpinLockFromDpcLevel(lock: *mut KSPIN_LOCK) {
     let call = Call::enter_noted("KeReleaseSpinLockFromDpcLevel");
     call.require_at_least_dispatch(lock, 0x41);
+    call.require_dispatch();
     // SAFETY: the caller passes a lock.
     let held = call.release(unsafe { call.lock_word(lock) }, Kind::Plain);
     call.require(held.old_irql.is_none(), Rule::SpinlockRelease, || {

@@ -60,7 +60,7 @@ unsafe fn extend(zone: *mut ZONE_HEADER, segment: *mut c_void, size: u32) -> i32
         offset += block_size;
     }
     // SAFETY: guaranteed by the caller.
-    unsafe { (*zone).TotalSegmentSize += size };
+    unsafe { (*zone).TotalSegmentSize += offset };
     STATUS_SUCCESS
 }
 
