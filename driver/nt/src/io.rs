@@ -9,6 +9,7 @@
 mod csq;
 mod interrupt;
 pub mod irp;
+mod named_file;
 mod notification;
 mod registry;
 mod resources;
@@ -17,6 +18,7 @@ mod start_io;
 
 pub use csq::*;
 pub use interrupt::*;
+pub use named_file::*;
 pub use notification::*;
 pub use registry::*;
 pub use resources::*;

@@ -69,6 +69,12 @@ unsafe extern "C" {
     /// `Protect` is [`PAGE_READONLY`] or [`PAGE_READWRITE`], with a bit for the type of cache.
     pub fn MmMapIoSpaceEx(PhysicalAddress: i64, NumberOfBytes: usize, Protect: u32) -> *mut c_void;
     pub fn MmUnmapIoSpace(BaseAddress: *mut c_void, NumberOfBytes: usize);
+    /// Locks the pageable section of the driver's image that contains an address; returns a handle to it.
+    pub fn MmLockPagableDataSection(AddressWithinSection: *mut c_void) -> *mut c_void;
+    pub fn MmLockPagableSectionByHandle(ImageSectionHandle: *mut c_void);
+    pub fn MmUnlockPagableImageSection(ImageSectionHandle: *mut c_void);
+    pub fn MmPageEntireDriver(AddressWithinSection: *mut c_void) -> *mut c_void;
+    pub fn MmResetDriverPaging(AddressWithinSection: *mut c_void);
     pub fn MmMapLockedPages(MemoryDescriptorList: *mut MDL, AccessMode: i8) -> *mut c_void;
     pub fn MmBuildMdlForNonPagedPool(MemoryDescriptorList: *mut MDL);
     /// `Operation` is a `LOCK_OPERATION`. An exception is raised if it fails.

@@ -5,6 +5,10 @@
     reason = "the names are the WDK's own, and documented there"
 )]
 
+mod bitmap;
+
+pub use bitmap::*;
+
 use core::ffi::c_void;
 
 use crate::{GUID, NTSTATUS, UNICODE_STRING};
@@ -62,6 +66,8 @@ pub struct RTL_OSVERSIONINFOEXW {
 
 #[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
 unsafe extern "C" {
+    /// Makes a UUID.
+    pub fn ExUuidCreate(Uuid: *mut GUID) -> NTSTATUS;
     /// Returns a number from 0 to `MAXLONG` - 1, and changes the seed.
     pub fn RtlRandom(Seed: *mut u32) -> u32;
     /// As `RtlRandom`, by another algorithm.

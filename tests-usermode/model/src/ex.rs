@@ -5,6 +5,7 @@
 //! It uses `ke`, `host` and `verifier`, and neither `io` nor `ps`.
 
 mod allocator;
+mod bitmap;
 mod block;
 mod calendar;
 mod event;
@@ -41,7 +42,7 @@ pub(crate) use work_item::is_queue;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicU32},
 };
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -72,6 +73,7 @@ pub(crate) struct Ex {
     /// The providers of events.
     providers: trace::Providers,
     work_items: work_item::WorkItems,
+    last_uuid: AtomicU32,
     /// The lock that each interlocked list was last accessed with, by the address of the list.
     locks_of_lists: Mutex<FxHashMap<usize, usize>>,
 }
@@ -90,6 +92,7 @@ impl Default for Ex {
             zones: Mutex::default(),
             providers: trace::Providers::default(),
             work_items: work_item::WorkItems::default(),
+            last_uuid: AtomicU32::new(0),
             locks_of_lists: Mutex::default(),
         }
     }

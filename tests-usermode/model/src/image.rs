@@ -43,7 +43,9 @@ use nt::{DEVICE_OBJECT, IRP, NTSTATUS};
 pub use host::Image;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) use host::contains;
-pub(crate) use host::{any_paged, close_paged, default_dispatch, describe, offset, walk};
+pub(crate) use host::{
+    any_paged, close_paged, default_dispatch, describe, lock_section, offset, walk,
+};
 #[cfg(target_os = "linux")]
 pub(crate) use host::{is_paged, open_paged};
 

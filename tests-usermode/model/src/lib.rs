@@ -27,6 +27,7 @@
 //! | --- | --- |
 //! | registry | the key of the service and its `Parameters`, the keys of devices and interfaces, and what the driver creates; [`Kernel::set_registry_value`] adds values, and [`Kernel::registry_value`] reads them |
 //! | hardware | the resources and the interrupts that a test gives a device ([`Device::start_with`], [`Kernel::interrupt`]), and memory for `MmMapIoSpace` ([`Kernel::mapped`]); no DMA and no ports |
+//! | files | those in memory that drivers and [`Kernel::write_file`] create, in folders that all exist |
 //! | error log | the entries that the driver writes ([`Kernel::error_log`]) |
 //! | events, WMI, WMILIB | registrations, which the driver must end; no session enables a provider, and no program asks one |
 //! | kernel debugger | none: a breakpoint or a failed `ASSERT` stops the system |

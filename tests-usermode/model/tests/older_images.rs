@@ -138,6 +138,59 @@ fn a_pageable_section_is_not_used_at_dispatch_level() {
     }
 }
 
+/// As `pageable`, for an image that locks the section before it raises the IRQL, and unlocks it before it accesses the section or
+/// not.
+fn locked(unlocks: bool) -> ImageFile {
+    // push rbx; sub rsp, 20h; lea rcx, [the section]; call MmLockPagableDataSection; mov rbx, rax
+    let mut code = vec![0x53, 0x48, 0x83, 0xec, 0x20, 0x48, 0x8d, 0x0d];
+    code.extend(distance(&code, 0x5000));
+    code.extend(ImageFile::call(code.len(), 2));
+    code.extend([0x48, 0x89, 0xc3]);
+    if unlocks {
+        // mov rcx, rbx; call MmUnlockPagableImageSection
+        code.extend([0x48, 0x89, 0xd9]);
+        code.extend(ImageFile::call(code.len(), 3));
+    }
+    // mov cl, 2; call KfRaiseIrql; mov edx, [the section]; mov cl, al; call KeLowerIrql
+    code.extend([0xb1, 2]);
+    code.extend(ImageFile::call(code.len(), 0));
+    code.extend([0x8b, 0x15]);
+    code.extend(distance(&code, 0x5000));
+    code.extend([0x88, 0xc1]);
+    code.extend(ImageFile::call(code.len(), 1));
+    if !unlocks {
+        code.extend([0x48, 0x89, 0xd9]);
+        code.extend(ImageFile::call(code.len(), 3));
+    }
+    code.extend([0x48, 0x83, 0xc4, 0x20, 0x5b]);
+    code.extend(FAILS);
+    code.push(0xc3);
+    let section = Section {
+        name: "PAGEDATA",
+        characteristics: 0xc000_0040,
+    };
+    let imports = [
+        "KfRaiseIrql",
+        "KeLowerIrql",
+        "MmLockPagableDataSection",
+        "MmUnlockPagableImageSection",
+    ];
+    let file = ImageFile::new(&code).imports(&imports);
+    file.with(|file| file.more = Some(section))
+}
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmlockpagabledatasection>
+#[test]
+fn a_pageable_section_is_used_at_dispatch_level_while_it_is_locked() {
+    load(&Kernel::new(Config::default()), &locked(false));
+    let violation = found_in(move |kernel| load(kernel, &locked(true)));
+    assert_eq!(
+        (violation.rule, violation.code),
+        (Rule::PagedMemory, 0xd1),
+        "\n{violation}"
+    );
+}
+
 /// `DRIVER_OBJECT.DriverStart` and `DriverSize`, `DriverInit`, and the second of `MajorFunction`, as their offsets.
 #[test]
 fn a_driver_object_has_the_addresses_of_the_image() {

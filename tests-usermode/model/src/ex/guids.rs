@@ -1,5 +1,7 @@
 //! GUIDs as text, in the form `{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}`.
 
+use std::sync::atomic::Ordering;
+
 use nt::{
     GUID, NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_NO_MEMORY, STATUS_SUCCESS, UNICODE_STRING,
 };
@@ -45,6 +47,28 @@ extern "C" fn RtlGUIDFromString(string: *const UNICODE_STRING, guid: *mut GUID) 
     };
     // SAFETY: the caller passes room for a GUID.
     unsafe { guid.write(found) };
+    STATUS_SUCCESS
+}
+
+/// The UUIDs are of version 4, but numbered, so that an exploration repeats them.
+///
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-exuuidcreate)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn ExUuidCreate(uuid: *mut GUID) -> NTSTATUS {
+    const APC_LEVEL: u8 = 1;
+    let call = Call::enter("ExUuidCreate");
+    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
+    call.require_room(uuid);
+    let number = call.kernel.ex().last_uuid.fetch_add(1, Ordering::Relaxed) + 1;
+    let made = GUID {
+        Data1: number,
+        Data2: 0,
+        Data3: 0x4000,
+        Data4: [0x80, 0, 0, 0, 0, 0, 0, 1],
+    };
+    // SAFETY: the caller passes room for a UUID.
+    unsafe { uuid.write(made) };
     STATUS_SUCCESS
 }
 

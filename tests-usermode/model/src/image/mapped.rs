@@ -115,6 +115,11 @@ pub(crate) fn open_paged(address: usize) -> bool {
     with_mapped(address, |image| image.paged.open()).unwrap_or_default()
 }
 
+/// Locks or unlocks the pageable section of an address, if it is in one. Returns whether it is not unlocked once too often.
+pub(crate) fn lock_section(address: usize, locks: bool) -> bool {
+    with_mapped(address, |image| image.paged.lock(address, locks)).unwrap_or(true)
+}
+
 /// Returns the offset of an address in its image, if it is in one.
 pub(crate) fn offset(address: usize) -> Option<usize> {
     with_mapped(address, |image| address - image.addresses.start)

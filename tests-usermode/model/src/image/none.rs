@@ -103,6 +103,10 @@ pub(crate) fn open_paged(_address: usize) -> bool {
     false
 }
 
+pub(crate) fn lock_section(_address: usize, _locks: bool) -> bool {
+    true
+}
+
 pub(crate) fn offset(_address: usize) -> Option<usize> {
     None
 }

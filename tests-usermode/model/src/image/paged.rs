@@ -5,7 +5,10 @@
 use std::{
     ops::Range,
     ptr::without_provenance,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use region::Protection;
@@ -18,8 +21,21 @@ use super::{
 /// The pageable sections of an image. They are closed, so that each access faults, while a thread runs in a driver at
 /// `DISPATCH_LEVEL`. The handler for faults opens them for a thread at a lower IRQL.
 pub(super) struct Paged {
-    sections: Vec<(Range<usize>, Protection)>,
+    sections: Vec<PagedSection>,
     is_closed: Mutex<bool>,
+}
+
+struct PagedSection {
+    range: Range<usize>,
+    access: Protection,
+    /// How often a driver has locked the section.
+    locks: AtomicUsize,
+}
+
+impl PagedSection {
+    fn is_locked(&self) -> bool {
+        self.locks.load(Ordering::Relaxed) != 0
+    }
 }
 
 impl Paged {
@@ -32,7 +48,11 @@ impl Paged {
             sections: sections
                 .map(|section| {
                     let end = section.address + section.size;
-                    (range(section.address)..range(end), access(section))
+                    PagedSection {
+                        range: range(section.address)..range(end),
+                        access: access(section),
+                        locks: AtomicUsize::new(0),
+                    }
                 })
                 .collect(),
             is_closed: Mutex::new(false),
@@ -46,7 +66,24 @@ impl Paged {
     #[cfg(target_os = "linux")]
     pub(super) fn contains(&self, address: usize) -> bool {
         let mut sections = self.sections.iter();
-        sections.any(|(range, _)| range.contains(&address))
+        sections.any(|section| section.range.contains(&address) && !section.is_locked())
+    }
+
+    /// Locks or unlocks the section of an address, if it is pageable. Returns whether it is not unlocked once too often.
+    pub(super) fn lock(&self, address: usize, locks: bool) -> bool {
+        let mut sections = self.sections.iter();
+        let Some(section) = sections.find(|section| section.range.contains(&address)) else {
+            return true;
+        };
+        if locks {
+            section.locks.fetch_add(1, Ordering::Relaxed);
+            // It stays open from now on.
+            self.protect(false);
+            return true;
+        }
+        let count = |locks: usize| locks.checked_sub(1);
+        let order = (Ordering::Relaxed, Ordering::Relaxed);
+        section.locks.fetch_update(order.0, order.1, count).is_ok()
     }
 
     /// Closes the sections on a host whose handler opens them again.
@@ -72,8 +109,14 @@ impl Paged {
             return false;
         }
         *is_closed = closes;
-        for (range, access) in &self.sections {
-            let access = if closes { Protection::NONE } else { *access };
+        for section in &self.sections {
+            let range = &section.range;
+            let is_open = !closes || section.is_locked();
+            let access = if is_open {
+                section.access
+            } else {
+                Protection::NONE
+            };
             let start = without_provenance::<u8>(range.start);
             // SAFETY: the pages are the image's, and a thread that accesses closed ones runs the handler for faults.
             let _ = unsafe { region::protect(start, range.len(), access) };

@@ -18,7 +18,7 @@ mod thunks;
 mod unwind;
 
 pub use mapped::Image;
-pub(crate) use mapped::{any_paged, close_paged, describe, offset, walk};
+pub(crate) use mapped::{any_paged, close_paged, describe, lock_section, offset, walk};
 #[cfg(target_os = "linux")]
 pub(crate) use mapped::{contains, is_paged, open_paged};
 pub(crate) use thunks::default_dispatch;

@@ -95,7 +95,10 @@ impl Call {
     }
 
     /// Returns the name and the flags in the attributes of an object, which may be NULL.
-    fn attributes(&self, attributes: *mut OBJECT_ATTRIBUTES) -> (Option<String>, u32) {
+    pub(in crate::io) fn attributes(
+        &self,
+        attributes: *mut OBJECT_ATTRIBUTES,
+    ) -> (Option<String>, u32) {
         if attributes.is_null() {
             self.require_kernel_handle(0);
             return (None, 0);

@@ -274,6 +274,8 @@ rules! {
     Interrupt = "interrupt object",
     /// The memory of a device is unmapped as it was mapped, before the driver is unloaded.
     IoSpace = "mapping of device memory",
+    /// A range of bits that a driver changes is inside the bitmap.
+    Bitmap = "range of a bitmap",
     /// A routine for bug checks is deregistered before its driver is unloaded and its record is freed.
     BugCheckCallback = "routine for bug checks",
     /// No thread waits forever.
