@@ -26,8 +26,8 @@ use common::{NO_CODE, delete, found_in, passes, stops};
 use nt::{
     CmResourceTypeInterrupt, CmResourceTypeMemory, DEVICE_OBJECT,
     IO_CONNECT_INTERRUPT_MESSAGE_BASED_PARAMETERS, IO_CONNECT_INTERRUPT_PARAMETERS,
-    IO_DISCONNECT_INTERRUPT_PARAMETERS, IRP, KEVENT, KSPIN_LOCK, NTSTATUS, PKSERVICE_ROUTINE,
-    STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_SUCCESS,
+    IO_DISCONNECT_INTERRUPT_PARAMETERS, IRP, KEVENT, KSPIN_LOCK, LIST_ENTRY, NTSTATUS,
+    PKSERVICE_ROUTINE, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_SUCCESS,
 };
 use ntmodel::{Device, Driver, Kernel, Resource, Rule};
 use steps::{Steps, breaks, entry, holds, lower, own, skip};
@@ -54,6 +54,8 @@ enum Mistake {
     AcquiresLockUnderInterruptLock,
     ConnectsAtDispatchLevel,
     DisconnectsBeforeTheDpcHasRun,
+    TakesEntriesWithoutTheLock,
+    InitialisesDpcLate,
 }
 
 impl Mistake {
@@ -71,6 +73,8 @@ impl Mistake {
             10 => Self::AcquiresLockUnderInterruptLock,
             11 => Self::ConnectsAtDispatchLevel,
             12 => Self::DisconnectsBeforeTheDpcHasRun,
+            13 => Self::TakesEntriesWithoutTheLock,
+            14 => Self::InitialisesDpcLate,
             _ => Self::None,
         }
     }
@@ -87,6 +91,9 @@ struct Own {
     has_stopped: AtomicUsize,
     /// The interrupts of the device.
     served: AtomicUsize,
+    /// The entries that the service routine has inserted and the DPC has not taken.
+    list: UnsafeCell<LIST_ENTRY>,
+    entries: [UnsafeCell<LIST_ENTRY>; 2],
     /// The number that the DPC has read.
     seen: AtomicUsize,
 }
@@ -103,7 +110,10 @@ unsafe extern "C" fn serve<const MISTAKE: u8>(_: *mut c_void, context: *mut c_vo
     }
     // SAFETY: as above.
     unsafe { register.write_volatile(0) };
-    own.served.fetch_add(1, SeqCst);
+    let served = own.served.fetch_add(1, SeqCst);
+    if let Some(entry) = own.entries.get(served) {
+        nt!(list::InsertTailList(own.list.get(), entry.get()));
+    }
     if Mistake::of(MISTAKE) == Mistake::SetsEventInRoutine {
         nt!(KeSetEvent(own.event.get(), 0, 0));
     }
@@ -119,6 +129,17 @@ unsafe extern "C" fn read<const MISTAKE: u8>(context: *mut c_void) -> u8 {
     if Mistake::of(MISTAKE) == Mistake::AcquiresLockUnderInterruptLock {
         let irql = nt!(KeAcquireSpinLockRaiseToDpc(own.lock.get()));
         nt!(KeReleaseSpinLock(own.lock.get(), irql));
+    }
+    1
+}
+
+/// Takes the entries from the list.
+unsafe extern "C" fn take(list: *mut c_void) -> u8 {
+    let list = list.cast::<LIST_ENTRY>();
+    while !nt!(list::IsListEmpty(list)) {
+        // SAFETY: the list has an entry.
+        let first = unsafe { (*list).Flink };
+        nt!(list::RemoveEntryList(first));
     }
     1
 }
@@ -141,6 +162,13 @@ unsafe extern "C" fn deferred<const MISTAKE: u8>(
     if Mistake::of(MISTAKE) == Mistake::AcquiresLockOfInterrupt {
         nt!(KeAcquireSpinLockAtDpcLevel(own.lock.get()));
         nt!(KeReleaseSpinLockFromDpcLevel(own.lock.get()));
+    }
+    let list = own.list.get().cast();
+    if Mistake::of(MISTAKE) == Mistake::TakesEntriesWithoutTheLock {
+        // SAFETY: the context is the list.
+        unsafe { take(list) };
+    } else {
+        nt!(KeSynchronizeExecution(interrupt, Some(take), list));
     }
     let read = Some(read::<MISTAKE> as unsafe extern "C" fn(_) -> _);
     assert_eq!(
@@ -180,14 +208,13 @@ impl<const MISTAKE: u8> Interrupts<MISTAKE> {
         let status = skip(lower::<Self>(device), irp);
         let registers = nt!(MmMapIoSpace(start, length, nt::MmNonCached));
         own.registers.store(registers.cast(), SeqCst);
-        let mut interrupt = null_mut();
         let routine = Some(serve::<MISTAKE> as unsafe extern "C" fn(_, _) -> _);
         let context = device.cast();
         let old =
             (Mistake::of(MISTAKE) == Mistake::ConnectsAtDispatchLevel).then(|| nt!(KfRaiseIrql(2)));
         let lock = own.lock.get();
         let connected = nt!(IoConnectInterrupt(
-            &raw mut interrupt,
+            own.interrupt.as_ptr(),
             routine,
             context,
             lock,
@@ -203,7 +230,9 @@ impl<const MISTAKE: u8> Interrupts<MISTAKE> {
             nt!(KeLowerIrql(old));
         }
         assert_eq!(connected, STATUS_SUCCESS);
-        own.interrupt.store(interrupt, SeqCst);
+        if Mistake::of(MISTAKE) == Mistake::InitialisesDpcLate {
+            nt!(IoInitializeDpcRequest(device, Some(deferred::<MISTAKE>)));
+        }
         status
     }
 }
@@ -214,7 +243,10 @@ impl<const MISTAKE: u8> Steps for Interrupts<MISTAKE> {
     fn add(device: *mut DEVICE_OBJECT, own: &Own) {
         nt!(KeInitializeSpinLock(own.lock.get()));
         nt!(KeInitializeEvent(own.event.get(), 0, 0));
-        nt!(IoInitializeDpcRequest(device, Some(deferred::<MISTAKE>)));
+        nt!(list::InitializeListHead(own.list.get()));
+        if Mistake::of(MISTAKE) != Mistake::InitialisesDpcLate {
+            nt!(IoInitializeDpcRequest(device, Some(deferred::<MISTAKE>)));
+        }
     }
 
     fn pass_down(device: *mut DEVICE_OBJECT, own: &Own, irp: *mut IRP) -> NTSTATUS {
@@ -370,6 +402,50 @@ fn interrupt_object_is_used_while_it_is_connected() {
 #[test]
 fn dpc_uses_the_interrupt_object_while_it_is_connected() {
     breaks(interrupts_while_it_goes::<12>, Rule::Interrupt, "deferred");
+}
+
+/// Two interrupts, while the DPC of the first can run.
+fn interrupts_twice<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
+    let (driver, device) = start::<MISTAKE>(kernel);
+    let theirs = Arc::clone(kernel);
+    let other = kernel.actor("interrupt", move || {
+        set_register(&theirs);
+        theirs.interrupt(VECTOR);
+    });
+    set_register(kernel);
+    kernel.interrupt(VECTOR);
+    other.join();
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+#[test]
+fn dpc_takes_what_the_service_routine_inserts_under_its_lock() {
+    holds(interrupts_twice::<0>);
+    breaks(interrupts_twice::<13>, Rule::PlainMemory, "RemoveEntryList");
+}
+
+fn interrupts_as_it_starts<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
+    let theirs = Arc::clone(kernel);
+    let other = kernel.actor("interrupt", move || {
+        set_register(&theirs);
+        theirs.interrupt(VECTOR);
+    });
+    let (driver, device) = start::<MISTAKE>(kernel);
+    other.join();
+    device.remove().expect("no file is open");
+    driver.unload();
+}
+
+/// What a service routine uses is initialised before it is connected.
+#[test]
+fn interrupt_comes_as_soon_as_it_is_connected() {
+    holds(interrupts_as_it_starts::<0>);
+    breaks(
+        interrupts_as_it_starts::<14>,
+        Rule::Dpc,
+        "was not initialised",
+    );
 }
 
 #[test]

@@ -7,7 +7,10 @@ use std::ops::Range;
 use nt::{DISPATCH_LEVEL, RTL_BITMAP};
 
 use crate::{
-    host::Call,
+    host::{
+        Call,
+        footprint::{self, Access},
+    },
     verifier::{BugCheck, Rule},
 };
 
@@ -115,9 +118,13 @@ impl Call {
 
     fn find_and_change(&self, bitmap: *mut RTL_BITMAP, count: u32, hint: u32, value: bool) -> u32 {
         let bits = self.bits(bitmap);
+        footprint::touch(bits.words.addr(), Access::Exclusive);
         let Some(start) = bits.find(count, hint, value) else {
             return NONE;
         };
+        // The routine is not atomic: without a lock another thread can find the same bits.
+        self.switch_if_unguarded(self.routine());
+        footprint::touch(bits.words.addr(), Access::Exclusive);
         bits.fill(start..start + count, !value);
         start
     }

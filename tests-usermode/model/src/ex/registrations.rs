@@ -52,8 +52,10 @@ impl<R: Copy> Registrations<R> {
     }
 
     /// Registers a routine; returns the number of the registration.
-    pub(crate) fn add(&self, routine: R, address: usize, context: usize) -> usize {
+    pub(crate) fn add(&self, call: &Call, routine: R, address: usize, context: usize) -> usize {
         footprint::touch_everything();
+        // The routine observes what the driver did before.
+        call.synchronise(self.key());
         let mut state = locked(&self.state);
         state.last += 1;
         let registration = Registration {
@@ -116,6 +118,7 @@ impl<R: Copy> Registrations<R> {
             state.running.push(running);
             registration
         };
+        call.acquire_from(self.key());
         run(&registration);
         call.require_returned("a registered routine", 0);
         footprint::touch_everything();

@@ -35,8 +35,10 @@ impl Call {
             return STATUS_INSUFFICIENT_RESOURCES;
         }
         let object = self.connect_interrupt(connection);
-        // SAFETY: the caller passes room for the object. An interrupt can come before the driver uses it.
+        // SAFETY: the caller passes room for the object.
         unsafe { place.write(object) };
+        // An interrupt can come before the driver continues.
+        self.switch_after(self.routine(), place);
         STATUS_SUCCESS
     }
 

@@ -37,7 +37,7 @@ impl Kernel {
     /// stays until the kernel is dropped, but cannot be accessed after `MmUnmapIoSpace`.
     #[must_use]
     pub fn mapped(self: &Arc<Self>, physical: u64) -> Option<NonNull<u8>> {
-        let mappings = locked(&self.io().io_space.0);
+        let mappings = locked(&self.io().device_memory.0);
         let mut mapped = mappings.iter().filter(|mapping| mapping.is_mapped);
         mapped.find_map(|mapping| {
             let offset = usize::try_from(physical.checked_sub(mapping.physical)?).ok()?;
@@ -62,7 +62,8 @@ impl Call {
         if self.kernel.fails() {
             return null_mut();
         }
-        let offset = physical.cast_unsigned() as usize % PAGE_SIZE;
+        let offset = physical.cast_unsigned() % PAGE_SIZE as u64;
+        let offset = usize::try_from(offset).unwrap_or_default();
         let Ok(pages) = region::alloc(offset + size, access) else {
             return null_mut();
         };
@@ -74,13 +75,13 @@ impl Call {
             is_mapped: true,
             pages,
         };
-        locked(&self.kernel.io().io_space.0).push(mapping);
+        locked(&self.kernel.io().device_memory.0).push(mapping);
         std::ptr::with_exposed_provenance_mut(start)
     }
 
     /// Stops the system if a mapping remains when its driver is unloaded.
     pub(in crate::io) fn require_no_io_space(&self) {
-        let mappings = locked(&self.kernel.io().io_space.0);
+        let mappings = locked(&self.kernel.io().device_memory.0);
         let left = mappings.iter().find(|mapping| mapping.is_mapped);
         let left = left.map(|mapping| mapping.physical);
         drop(mappings);
@@ -113,7 +114,7 @@ extern "C" fn MmMapIoSpaceEx(physical: i64, size: usize, protect: u32) -> *mut c
 extern "C" fn MmUnmapIoSpace(base: *mut c_void, size: usize) {
     let call = Call::enter_shared("MmUnmapIoSpace");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
-    let mut mappings = locked(&call.kernel.io().io_space.0);
+    let mut mappings = locked(&call.kernel.io().device_memory.0);
     let is_meant = |mapping: &&mut Mapping| mapping.is_mapped && mapping.start == base.addr();
     let found = mappings.iter_mut().find(is_meant);
     let mapped = found.map(|mapping| {

@@ -206,18 +206,7 @@ impl Call {
         let handle = self.kernel.open_handle(Arc::new(file));
         // SAFETY: the caller passes room for the handle.
         unsafe { place.write(handle) };
-        self.end(status_block, STATUS_SUCCESS, result as usize)
-    }
-
-    /// Stores the result of a routine; returns its status.
-    fn end(&self, place: *mut IO_STATUS_BLOCK, status: NTSTATUS, bytes: usize) -> NTSTATUS {
-        // SAFETY: the caller of the routine passes room for the structure.
-        let block = unsafe { &mut *place };
-        // The status is the first member, in a union with a pointer.
-        // SAFETY: as above.
-        unsafe { (&raw mut *block).cast::<NTSTATUS>().write(status) };
-        block.Information = bytes as u64;
-        status
+        end(status_block, STATUS_SUCCESS, result as usize)
     }
 
     fn opened(&self, handle: HANDLE) -> Result<Arc<OpenFile>, NTSTATUS> {
@@ -267,8 +256,19 @@ impl Call {
             // SAFETY: the caller passes the handle of an event.
             unsafe { nt::ZwSetEvent(event, std::ptr::null_mut()) };
         }
-        self.end(place, status, bytes)
+        end(place, status, bytes)
     }
+}
+
+/// Stores the result of a routine; returns its status.
+fn end(place: *mut IO_STATUS_BLOCK, status: NTSTATUS, bytes: usize) -> NTSTATUS {
+    // SAFETY: the caller of the routine passes room for the structure.
+    let block = unsafe { &mut *place };
+    // The status is the first member, in a union with a pointer.
+    // SAFETY: as above.
+    unsafe { (&raw mut *block).cast::<NTSTATUS>().write(status) };
+    block.Information = bytes as u64;
+    status
 }
 
 // SAFETY: see `irql`.
@@ -432,9 +432,9 @@ extern "C" fn ZwQueryInformationFile(
     unsafe {
         information
             .cast::<u64>()
-            .copy_from(answer.as_ptr(), answer.len())
+            .copy_from(answer.as_ptr(), answer.len());
     };
-    call.end(status_block, STATUS_SUCCESS, size_of_val(answer))
+    end(status_block, STATUS_SUCCESS, size_of_val(answer))
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-zwsetinformationfile)
@@ -484,5 +484,5 @@ extern "C" fn ZwSetInformationFile(
         }
         _ => return STATUS_INVALID_INFO_CLASS,
     }
-    call.end(status_block, STATUS_SUCCESS, 0)
+    end(status_block, STATUS_SUCCESS, 0)
 }

@@ -160,7 +160,7 @@ extern "C" fn IoRegisterPlugPlayNotification(
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     let registrations = &call.kernel.io().notifications.0;
-    let number = registrations.add((routine, class), 0, context.expose_provenance());
+    let number = registrations.add(&call, (routine, class), 0, context.expose_provenance());
     // SAFETY: as above.
     unsafe { place.write(entry(number)) };
     let includes = flags & PNPNOTIFY_DEVICE_INTERFACE_INCLUDE_EXISTING_INTERFACES != 0;

@@ -44,7 +44,8 @@ impl Resource {
                 (CmResourceTypeInterrupt, [irql.into(), vector, all, all])
             }
             Self::Memory { start, length } => {
-                let [low, high] = [start, start >> 32].map(|part| part as u32);
+                let [low, high] = [start & 0xffff_ffff, start >> 32];
+                let [low, high] = [low, high].map(|part| u32::try_from(part).unwrap_or_default());
                 (CmResourceTypeMemory, [low, high, length, 0])
             }
         };

@@ -70,6 +70,8 @@ impl Call {
             is_connected: AtomicBool::new(true),
         });
         let object = interrupt.object();
+        // The service routine observes what the driver did before.
+        self.synchronise(object.addr());
         locked(&self.kernel.ke().interrupts.0).push(interrupt);
         object
     }
@@ -176,6 +178,7 @@ impl Call {
         if !interrupt.is_connected.load(Ordering::Relaxed) {
             return false;
         }
+        self.acquire_from(interrupt.object().addr());
         let old = self.enter_interrupt(interrupt);
         let Connection {
             routine, context, ..

@@ -63,7 +63,7 @@ impl Call {
         if self.kernel.fails() || routines.all().len() == MOST {
             return STATUS_INSUFFICIENT_RESOURCES;
         }
-        routines.add(routine, address, 0);
+        routines.add(self, routine, address, 0);
         STATUS_SUCCESS
     }
 

@@ -55,6 +55,7 @@ fn passes(scenario: Scenario) {
 }
 
 mod buffers;
+mod events;
 mod filters;
 mod frame;
 mod lifetimes;
