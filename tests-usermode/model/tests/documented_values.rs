@@ -441,7 +441,7 @@ fn remove_lock_of_a_device_is_initialised_once() {
     assert_eq!(seen, (0xc4, 0xd7), "\n{violation}");
 }
 
-/// ExInitializeZone counts the header of the segment and the blocks, and not the rest that is too short for a block.
+/// `ExInitializeZone` counts the header of the segment and the blocks, and not the rest that is too short for a block.
 #[test]
 fn size_of_a_zone_is_that_of_its_blocks() {
     passes(|device| {

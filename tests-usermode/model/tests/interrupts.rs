@@ -184,14 +184,14 @@ unsafe extern "C" fn deferred<const MISTAKE: u8>(
 fn resources_of(irp: *mut IRP) -> ((i64, usize), (u32, u8)) {
     let list = nt!(start_device_resources(irp));
     // SAFETY: the PnP manager passes the list.
-    let count = unsafe { addr_of!((*list).Count).read() };
+    let count = unsafe { (*list).Count };
     let (mut memory, mut interrupt) = ((0, 0), (0, 0));
     for index in 0..count as usize {
         // SAFETY: only the address is computed; the list has this number of elements.
         let first = unsafe { addr_of!((*list).PartialDescriptors) };
         let first = first.cast::<nt::CM_PARTIAL_RESOURCE_DESCRIPTOR>();
         // SAFETY: as above.
-        let descriptor = unsafe { first.add(index).read() };
+        let descriptor = unsafe { first.wrapping_add(index).read() };
         let u = descriptor.u;
         if descriptor.Type == CmResourceTypeMemory {
             memory = (i64::from(u[0]) | i64::from(u[1]) << 32, u[2] as usize);

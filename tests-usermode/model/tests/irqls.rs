@@ -372,7 +372,7 @@ unsafe extern "C" fn releases(
     nt!(KeReleaseMutex(mutex.cast(), 0));
 }
 
-/// "if a mutex was acquired at IRQL = DISPATCH_LEVEL and the thread is not running at DISPATCH_LEVEL (and vice versa)": the kernel
+/// "if a mutex was acquired at `IRQL = DISPATCH_LEVEL` and the thread is not running at `DISPATCH_LEVEL` (and vice versa)": the kernel
 /// compares whether a DPC runs.
 #[test]
 fn mutex_is_not_released_in_the_dpc_that_interrupts_its_owner() {

@@ -185,8 +185,9 @@ unsafe extern "C" fn counts_process(
     let starts = !information.is_null();
     if starts {
         // SAFETY: the system passes the structure, whose name is a string.
-        let name = unsafe { &*(*information).ImageFileName };
-        assert_ne!(name.Length, 0);
+        let name = unsafe { (*information).ImageFileName };
+        // SAFETY: as above.
+        assert_ne!(unsafe { (*name).Length }, 0);
     }
     CALLS[usize::from(!starts)].fetch_add(1, SeqCst);
 }
@@ -263,7 +264,7 @@ unsafe extern "C" fn removes_itself_later(
     nt!(PsSetCreateThreadNotifyRoutine(Some(removes_itself)))
 }
 
-/// "the callback routine itself must not call PsRemoveCreateThreadNotifyRoutine"
+/// "the callback routine itself must not call `PsRemoveCreateThreadNotifyRoutine`"
 #[test]
 fn routine_does_not_remove_itself() {
     let violation = found_in(|kernel| {
@@ -377,7 +378,9 @@ unsafe extern "C" fn counts_interfaces(
     nt!(KeStallExecutionProcessor(1));
     let count = counts.wrapping_add(index);
     // SAFETY: the context is two numbers.
-    unsafe { count.write_volatile(count.read_volatile() + 1) };
+    let before = unsafe { count.read_volatile() };
+    // SAFETY: as above.
+    unsafe { count.write_volatile(before + 1) };
     STATUS_SUCCESS
 }
 
@@ -423,7 +426,7 @@ fn comes_and_goes<const WAITS: bool>(kernel: &Arc<Kernel>) {
     driver.unload();
 }
 
-/// "Therefore, the routine can be called after the IoUnregisterPlugPlayNotification method has returned."
+/// "Therefore, the routine can be called after the `IoUnregisterPlugPlayNotification` method has returned."
 #[test]
 fn context_of_a_routine_that_can_run_is_not_freed() {
     holds(comes_and_goes::<true>);

@@ -3,7 +3,7 @@
 use std::{
     cell::UnsafeCell,
     ffi::c_void,
-    ptr::{addr_of_mut, null_mut},
+    ptr::null_mut,
     sync::{
         Arc,
         atomic::{AtomicPtr, Ordering::SeqCst},
@@ -196,7 +196,7 @@ unsafe extern "C" fn recorder<const M: u8>(
 ) -> NTSTATUS {
     LAST[usize::from(M)].store(null_mut(), SeqCst);
     // SAFETY: the I/O manager passes the driver object.
-    unsafe { addr_of_mut!((*driver).DriverUnload).write(Some(stops_recording::<M>)) };
+    unsafe { (*driver).DriverUnload = Some(stops_recording::<M>) };
     nt!(PsSetCreateProcessNotifyRoutine(Some(records::<M>), 0))
 }
 
