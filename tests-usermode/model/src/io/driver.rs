@@ -414,6 +414,8 @@ impl Call {
         self.require_no_device(kernel.io().devices.of_driver(driver).len());
         kernel.io().driver_extensions.free(driver);
         self.require_no_irp_of(driver, |_| true);
+        // The I/O manager does so before the image is unmapped.
+        self.flush_dpcs();
         if !self.is_last_driver(driver) {
             return;
         }

@@ -418,11 +418,22 @@ impl Call {
         }
     }
 
-    /// Stops the system if a DPC is queued when its driver is unloaded.
+    /// Waits until the DPCs that are queued have run.
+    pub(crate) fn flush_dpcs(&self) {
+        let processors = &self.kernel.ke().processors;
+        for queue in &processors.queues {
+            let due = locked(queue).due();
+            self.wait_for(Wait::Dpcs(processors.dpcs()), || {
+                (locked(queue).done >= due).then_some(())
+            });
+        }
+    }
+
+    /// Stops the system if a DPC is queued when its driver is unloaded, after those that the Unload routine has left have run.
     pub(crate) fn require_no_dpc(&self) {
         let any = self.kernel.ke().processors.any_queued();
         self.require(!any, Rule::Dpc, || {
-            let what = "the driver is unloaded while one of its DPCs is queued or runs: call KeFlushQueuedDpcs in the Unload routine";
+            let what = "the driver is unloaded while one of its DPCs is queued or runs, which another DPC or a timer has queued";
             (BugCheck(0xce, [0; 4]), what.into())
         });
     }
@@ -548,11 +559,5 @@ extern "C" fn KeRemoveQueueDpc(dpc: *mut KDPC) -> u8 {
 extern "C" fn KeFlushQueuedDpcs() {
     let call = Call::enter_noted("KeFlushQueuedDpcs");
     call.require_at_most(0, Rule::Irql, 0xe5);
-    let processors = &call.kernel.ke().processors;
-    for queue in &processors.queues {
-        let due = locked(queue).due();
-        call.wait_for(Wait::Dpcs(processors.dpcs()), || {
-            (locked(queue).done >= due).then_some(())
-        });
-    }
+    call.flush_dpcs();
 }
