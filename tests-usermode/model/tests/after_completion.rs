@@ -11,6 +11,7 @@ use steps::{Steps, breaks, complete, holds, one_request};
 const CORRECT: u8 = 0;
 const READS_STATUS: u8 = 1;
 const DEREFERENCES_TWICE: u8 = 2;
+const WRITES: u8 = 3;
 
 /// References the file object of a request beyond the request's end.
 struct References<const M: u8>;
@@ -25,6 +26,9 @@ impl<const M: u8> Steps for References<M> {
         nt!(ObfDereferenceObject(file));
         if M == DEREFERENCES_TWICE {
             nt!(ObfDereferenceObject(file));
+        }
+        if M == WRITES {
+            nt!(irp::set_information(irp, 0));
         }
         if M == READS_STATUS {
             return nt!(irp::status(irp));
@@ -54,4 +58,10 @@ fn status_is_read_in_a_completed_irp() {
         Rule::CompletedIrp,
         "keep it in a variable",
     );
+}
+
+#[test]
+fn a_completed_irp_is_written() {
+    let text = "was written after";
+    breaks(one_request::<References<WRITES>>, Rule::CompletedIrp, text);
 }

@@ -20,15 +20,12 @@ use crate::{
     },
     io::{
         inlines,
-        irp::{IrpRecord, Left, Origin},
+        irp::{ENDED, IrpRecord, Left, Origin},
         mdl::Unlocked,
     },
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
-
-/// The value of the status in an IRP that the I/O manager has ended.
-const ENDED: i32 = i32::from_ne_bytes([FREED; 4]);
 
 impl Call {
     /// Compares the status that a dispatch routine returned with the state of the IRP at its stack location. If the
@@ -376,13 +373,11 @@ impl Call {
         });
         self.free_mdls(record);
         self.kernel.io().retire(record);
-        // SAFETY: the IRP has ended, and its memory stays as long as the record. Code that reads the status after this breaks a rule.
-        unsafe { nt::irp::set_status(record.raw(), ENDED) };
         record.fill_ended();
         if record.is_linked() {
             // A list that still contains the IRP is found damaged at its next operation. It can also be one that the driver has forgotten.
             let entry = nt::irp::list_entry(record.raw()).cast::<u8>();
-            // SAFETY: as above.
+            // SAFETY: the IRP has ended, and its memory stays as long as the record.
             unsafe { entry.write_bytes(FREED, size_of::<LIST_ENTRY>()) };
         }
         if let Some(file) = &record.file {

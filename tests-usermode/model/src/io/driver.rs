@@ -438,7 +438,7 @@ impl Call {
         self.require_no_resource();
         self.require_no_io_space();
         self.verify_freed_blocks();
-        self.require_buffers_unused();
+        self.require_ended_unused();
         self.require_no_dpc();
         self.require_no_kept_irp();
         self.require_no_mdl();

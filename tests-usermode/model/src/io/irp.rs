@@ -2,6 +2,7 @@
 
 mod describe;
 mod driver;
+mod ended;
 mod lookup;
 mod parameters;
 
@@ -33,6 +34,8 @@ use crate::{
     mutex::locked,
     ps::{Process, SYSTEM, USER},
 };
+
+pub(in crate::io) use ended::ENDED;
 
 /// `IO_TYPE_IRP`
 const IO_TYPE_IRP: i16 = 6;

@@ -168,7 +168,7 @@ impl DirectBuffer {
     }
 
     /// Returns whether the pages were written to since they were unlocked.
-    fn is_used_after_unlock(&self) -> bool {
+    pub(in crate::io) fn is_used_after_unlock(&self) -> bool {
         let mut bytes = self.bytes().iter();
         bytes.any(|byte| byte.load(Ordering::Relaxed) != FREED)
     }
@@ -188,21 +188,6 @@ impl Call {
         };
         self.live_irp(record.raw());
         record
-    }
-
-    /// Stops the system if a driver has written to the buffer of a request that has ended.
-    pub(in crate::io) fn require_buffers_unused(&self) {
-        let used = self.kernel.io().ended().into_iter().find(|record| {
-            let buffer = record.direct.as_ref();
-            buffer.is_some_and(DirectBuffer::is_used_after_unlock)
-        });
-        if let Some(record) = used {
-            let by = locked(&record.state).completed_by.clone();
-            let by = by.map_or_else(String::new, |by| by.to_string());
-            let what = format!("the buffer of {record} was written after {by} had completed it");
-            let bug_check = BugCheck(0xd5, [record.address() as u64, 0, 0, 0]);
-            self.stop(bug_check, Rule::CompletedIrp, what);
-        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! IRPs that a driver makes: which driver has them, and the parameters that they were sent with.
 
-use std::ptr::without_provenance_mut;
-
 use nt::DEVICE_OBJECT;
 
 use crate::{
@@ -95,23 +93,6 @@ impl IrpRecord {
         }
         // SAFETY: the caller that completes an IRP owns it.
         unsafe { (*self.raw()).UserEvent }.addr()
-    }
-
-    /// Fills the pointers in an IRP that the I/O manager has ended with the pattern of freed memory.
-    pub(crate) fn fill_ended(&self) {
-        // A multiple of every alignment.
-        let freed = usize::from_ne_bytes([FREED; 8]) & !0xff;
-        // SAFETY: the IRP has ended, and its memory stays as long as the record.
-        let irp = unsafe { &mut *self.raw() };
-        irp.MdlAddress = without_provenance_mut(freed);
-        irp.UserBuffer = without_provenance_mut(freed);
-        // A master IRP has the number of its associated IRPs in this place.
-        if self.system_buffer.is_some() {
-            irp.AssociatedIrp.SystemBuffer = without_provenance_mut(freed);
-        }
-        let overlay = self.overlay();
-        overlay.current_stack_location = without_provenance_mut(freed);
-        overlay.original_file_object = without_provenance_mut(freed);
     }
 
     /// Returns whether the memory still contains an IRP, which is so until the driver frees memory of its own.
