@@ -63,6 +63,17 @@ pub enum SystemPowerState {
 /// A power state of a device, from the most powered one.
 ///
 /// WDK: [DEVICE_POWER_STATE](https://learn.microsoft.com/windows-hardware/drivers/ddi/wudfddi/ne-wudfddi-_device_power_state).
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{DevicePowerState, PowerState};
+///
+/// /// Returns whether the device loses the contents of its registers.
+/// fn loses_registers(state: PowerState) -> bool {
+///     matches!(state, PowerState::Device(state) if state >= DevicePowerState::D3)
+/// }
+/// ```
 #[doc(alias = "DEVICE_POWER_STATE")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DevicePowerState {

@@ -83,6 +83,22 @@ pub enum Remove<'q, 'n, T, O> {
 }
 
 /// The error of an insertion: the node is already on a queue.
+///
+/// # Examples
+///
+/// ```
+/// use core::pin::Pin;
+/// use wdm::{DeviceQueue, DeviceQueueNode, Error, Insert, NodeInUse, irql::DispatchLevel};
+///
+/// /// Fails if the channel waits for the device already.
+/// fn wait<'q, 'n>(
+///     queue: &'q DeviceQueue<'n, u32>,
+///     channel: Pin<&'n DeviceQueueNode<u32>>,
+///     irql: &mut DispatchLevel,
+/// ) -> Result<Insert<'q, 'n, u32, wdm::Arrival>, Error> {
+///     queue.insert(channel, irql).map_err(|NodeInUse| Error::DEVICE_BUSY)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeInUse;
 

@@ -11,6 +11,23 @@ use crate::ke::{
 };
 
 /// The threads that an [`Event`] releases when it is set.
+///
+/// WDK: [KeInitializeEvent](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializeevent).
+///
+/// # Examples
+///
+/// ```
+/// use pinned_init::PinInit;
+/// use wdm::{Event, EventType};
+///
+/// /// Stays set, so that every thread that waits for it can stop.
+/// fn stop() -> impl PinInit<Event> {
+///     Event::new(EventType::Notification, false)
+/// }
+/// ```
+#[doc(alias = "EVENT_TYPE")]
+#[doc(alias = "NotificationEvent")]
+#[doc(alias = "SynchronizationEvent")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventType {
     /// All waiting threads, and all that wait before the event is cleared (`NotificationEvent`).

@@ -167,6 +167,22 @@ impl NoSpinLockHeld for DispatchLevel {}
 ///
 /// With it, code can acquire a lock that [comes after](mod@crate::lock_order) `C` without raising the IRQL. It
 /// cannot complete an IRP or wait.
+///
+/// # Examples
+///
+/// ```
+/// use wdm::{SpinLock, irql::SpinLockHeld, lock_order, lock_order::Unlocked};
+///
+/// struct Device;
+/// struct Errors;
+/// lock_order!(Unlocked => Device);
+/// lock_order!(Device => Errors);
+///
+/// /// Counts an error; called with the lock of the device held.
+/// fn count(errors: &SpinLock<u32, Errors>, held: &mut SpinLockHeld<Device>) {
+///     *errors.lock_at_dpc(held) += 1;
+/// }
+/// ```
 pub struct SpinLockHeld<C> {
     _not_send: NotSend,
     // Invariant: a subtype of a class is another class.
