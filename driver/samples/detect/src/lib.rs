@@ -12,9 +12,10 @@ use core::{slice, time::Duration};
 
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
-    ControlCode, Device, Error, Event, EventType, Guid, Handled, Irp, Lower, LowerIrp,
-    LowerIrpHandle, LowerIrpRoutine, Mutex, NewDevice, NtStatus, PassiveLevel, PowerState, Shared,
-    SpinLock, SystemPowerState, Thread, ThreadRoutine, irql::CallerLevel, serial,
+    ControlCode, Device, Error, Event, EventType, Guid, Handled, InterlockedLong, Irp, Lower,
+    LowerIrp, LowerIrpHandle, LowerIrpRoutine, Mutex, NewDevice, NtStatus, PassiveLevel,
+    PowerState, Shared, SpinLock, SystemPowerState, Thread, ThreadRoutine, irql::CallerLevel,
+    serial,
 };
 
 const LONGEST_ID: usize = 256;
@@ -60,6 +61,8 @@ struct Detection {
     /// The request that is not pending in the port.
     #[pin]
     change: SpinLock<Option<LowerIrp<Change>>>,
+    /// Not 0 if the system has slept since the last detection began.
+    has_slept: InterlockedLong,
 }
 
 impl Detection {
@@ -117,21 +120,28 @@ impl Detection {
         }
         Ok(Id::NONE)
     }
-
-    /// Has the port complete the request when the line DSR changes.
+    /// Has the port complete the request when the line DSR changes, or at once if the system has slept.
     fn watch(&self, irql: &mut PassiveLevel) -> Result<(), Error> {
         self.control(serial::SET_WAIT_MASK, &EVENT_DSR.to_ne_bytes(), irql)?;
         let Some(change) = self.change.with(irql, |place, _| place.take()) else {
             return Ok(());
         };
-        let sent = change.device_control(serial::WAIT_ON_MASK, &[], size_of::<u32>(), irql);
-        sent.map_err(|(_, error)| error)
+        let sent = change.handle();
+        change
+            .device_control(serial::WAIT_ON_MASK, &[], size_of::<u32>(), irql)
+            .map_err(|(_, error)| error)?;
+        // `set_power` has not cancelled it if it was not sent yet.
+        if self.has_slept.read() != 0 {
+            sent.cancel(irql);
+        }
+        Ok(())
     }
 }
 
 impl ThreadRoutine for Detection {
     fn run(thread: &Thread<Self>, irql: &mut PassiveLevel) {
         loop {
+            thread.has_slept.exchange(0);
             let result = Self::detect(thread, irql);
             thread.result.with(irql, |place, _| *place = result);
             thread.is_over.set(irql);
@@ -189,6 +199,7 @@ impl Device for Detector {
             result <- Mutex::new(Ok(Id::NONE)),
             is_over <- Event::new(EventType::Notification, false),
             change <- SpinLock::new(None),
+            has_slept: InterlockedLong::new(0),
         }? Error);
         let thread = Thread::new(detection, device, irql)?;
         let thread = Shared::new(thread, device, irql)?;
@@ -225,6 +236,7 @@ impl Device for Detector {
     fn set_power(&self, state: PowerState, irql: &mut CallerLevel) {
         // Another device may have been connected while the system slept.
         if state == PowerState::System(SystemPowerState::Working) {
+            self.thread.has_slept.exchange(1);
             self.sent.cancel(irql);
         }
     }

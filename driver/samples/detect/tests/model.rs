@@ -5,9 +5,12 @@
 
 mod port;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use interlock_explore::{BuiltDriver, hold, load_filter};
+use interlock_explore::{BuiltDriver, actor, hold, load_filter};
 use interlock_sample_detect::Detector;
 use nt::{
     IRP_MN_QUERY_STOP_DEVICE, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_DEVICE_BUSY,
@@ -79,9 +82,15 @@ fn id(file: &File) -> Result<Vec<u8>, i32> {
         .ok_or(end.status)
 }
 
-/// Waits until the device has identified itself in this way.
-fn until(file: &File, expected: &[u8]) {
-    while id(file).expect("the read succeeds") != expected {
+/// Waits until the device was reset this often.
+fn until(file: &File, resets: u32) {
+    let is_fewer = |id: Vec<u8>| {
+        let text = String::from_utf8(id).expect("the device sends a number");
+        text.parse::<u32>().expect("the device sends a number") < resets
+    };
+    let begin = Instant::now();
+    while is_fewer(id(file).expect("the read succeeds")) {
+        assert!(begin.elapsed() < LONG, "the device is not detected");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -93,9 +102,6 @@ fn connected_device_is_detected() {
         let started = start(&kernel(&[("First", first), ("Exchanges", 0)]));
         let file = started.open();
         assert_eq!(id(&file), Ok(expected.to_vec()));
-        // The reset of the device has changed the lines, which does not cause another detection.
-        std::thread::sleep(Duration::from_millis(50));
-        assert_eq!(id(&file), Ok(expected.to_vec()));
         file.close();
         started.tear_down();
     }
@@ -106,7 +112,10 @@ fn other_device_is_detected() {
     let started = start(&kernel(&[]));
     let file = started.open();
     assert_eq!(id(&file), Ok(b"1".to_vec()));
-    until(&file, b"2");
+    until(&file, 2);
+    // The reset of the device has changed its line, which does not cause another detection.
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(id(&file), Ok(b"2".to_vec()));
     file.close();
     started.tear_down();
 }
@@ -115,12 +124,24 @@ fn other_device_is_detected() {
 fn device_is_detected_again_after_the_system_slept() {
     let started = start(&kernel(&[("Exchanges", 0)]));
     let file = started.open();
-    until(&file, b"1");
-    for detection in [b"2", b"3"] {
+    until(&file, 1);
+    for detection in [2, 3] {
         assert_eq!(started.device.set_power(S3), STATUS_SUCCESS);
         assert_eq!(started.device.set_power(S0), STATUS_SUCCESS);
         until(&file, detection);
     }
+    file.close();
+    started.tear_down();
+}
+
+#[test]
+fn device_is_detected_again_if_the_system_slept_during_a_detection() {
+    let started = start(&kernel(&[("Exchanges", 0)]));
+    let file = started.open();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(started.device.set_power(S3), STATUS_SUCCESS);
+    assert_eq!(started.device.set_power(S0), STATUS_SUCCESS);
+    until(&file, 2);
     file.close();
     started.tear_down();
 }
@@ -139,6 +160,19 @@ fn device_is_not_stopped() {
     let started = start(&kernel(&[]));
     let answer = started.device.pnp(IRP_MN_QUERY_STOP_DEVICE);
     assert_eq!(answer, STATUS_DEVICE_BUSY);
+    started.tear_down();
+}
+
+#[test]
+fn removal_ends_the_detection() {
+    let kernel = kernel(&[]);
+    let started = start(&kernel);
+    let file = Arc::new(started.open());
+    let reader = actor(&kernel, "reader", &file, id);
+    std::thread::sleep(Duration::from_millis(50));
+    started.device.surprise_remove();
+    assert_eq!(reader.join(), Err(STATUS_CANCELLED));
+    drop(file);
     started.tear_down();
 }
 

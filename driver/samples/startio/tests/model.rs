@@ -68,6 +68,18 @@ fn each_read_needs_two_polls() {
     });
 }
 
+#[test]
+fn next_read_is_started_when_the_served_one_is_cancelled() {
+    with_sampler(|sampler| {
+        let begin = sampler.kernel.now();
+        let reads = [(); 2].map(|()| sampler.file.read(0, 4));
+        assert!(reads[0].cancel());
+        assert_eq!(end(&reads[1]), success());
+        let taken = sampler.kernel.now() - begin;
+        assert!(taken < 3 * INTERVAL, "{taken:?}");
+    });
+}
+
 /// Starts the device with two reads, and runs `other` in another thread while they are served.
 fn race(
     kernel: &Arc<Kernel>,
