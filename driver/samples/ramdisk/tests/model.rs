@@ -106,6 +106,9 @@ fn registry_has_the_size() {
     disk.tear_down();
 }
 
+/// Sends a device control: its code, its input and the size of its output.
+type Send<'a> = dyn Fn(u32, &[u8], usize) -> Request + 'a;
+
 #[test]
 fn device_controls_are_those_of_a_disk() {
     with_disk(|disk, file| {
@@ -116,8 +119,7 @@ fn device_controls_are_those_of_a_disk() {
         let driver = |code, input: &[u8], output| {
             device.internal_device_control(code, input, vec![0; output])
         };
-        let senders: [&dyn Fn(u32, &[u8], usize) -> Request; 2] = [&program, &driver];
-        for send in senders {
+        for send in [&program as &Send, &driver] {
             let length = end(&send(GET_LENGTH_INFO, &[], 8));
             assert_eq!(
                 (length.status, length.output),

@@ -200,7 +200,7 @@ pub fn control() -> Result {
 /// A disk of 1 MiB, as its INF says, keeps what is written.
 pub fn ramdisk() -> Result {
     const GET_LENGTH_INFO: u32 = 0x7_405c;
-    const SIZE: u64 = 0x10_0000;
+    const SIZE: usize = 0x10_0000;
     const SECTOR: usize = 512;
     let device = open((
         0xb704_c2ff,
@@ -209,14 +209,18 @@ pub fn ramdisk() -> Result {
         [0x9d, 0xde, 0x78, 0xc0, 0x1d, 0x2a, 0xc1, 0xb9],
     ))?;
     let size = device.submit(GET_LENGTH_INFO, &[], vec![0; 8])?;
-    returns(&size, "the length of the disk", &SIZE.to_le_bytes())?;
+    returns(
+        &size,
+        "the length of the disk",
+        &(SIZE as u64).to_le_bytes(),
+    )?;
     let sectors = [[1; SECTOR], [2; SECTOR]].concat();
     let write = end(&device.write(&sectors)?, "a write", Status::SUCCESS)?;
     ensure(write.information == sectors.len(), || {
         format!("a write of two sectors took {} bytes", write.information)
     })?;
     returns(&device.read(vec![0; 2 * SECTOR])?, "a read", &sectors)?;
-    for length in [SECTOR - 1, SIZE as usize + SECTOR] {
+    for length in [SECTOR - 1, SIZE + SECTOR] {
         let read = device.read(vec![0; length])?;
         end(
             &read,

@@ -53,7 +53,7 @@ impl Events {
     /// The line DSR has changed.
     fn change(&self, irql: &mut impl NoSpinLockHeld) {
         self.hardware.with(irql, |hardware, _| {
-            hardware.events |= EVENT_DSR & hardware.mask
+            hardware.events |= EVENT_DSR & hardware.mask;
         });
         self.report(irql);
     }
