@@ -18,7 +18,7 @@ use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, IRP, IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE,
     IRP_MN_SURPRISE_REMOVAL, NTSTATUS, STATUS_SUCCESS, UNICODE_STRING,
 };
-use ntmodel::{Access, Config, Device, Driver, File, Kernel, Rule};
+use ntmodel::{Access, Config, Device, Driver, File, Kernel, PowerState, Rule};
 use steps::{complete, skip};
 
 /// The IOCTLs of the bus: a child arrives or is removed, and the requests that the last child has got.
@@ -167,7 +167,11 @@ unsafe extern "C" fn pnp(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS 
 }
 
 unsafe extern "C" fn power(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    skip(extension(device).lower, irp)
+    let lower = extension(device).lower;
+    if lower.is_null() {
+        return complete(irp, STATUS_SUCCESS);
+    }
+    skip(lower, irp)
 }
 
 unsafe extern "C" fn other(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
@@ -306,6 +310,24 @@ fn children_are_started_and_removed() {
         1,
         "the child's device object is deleted"
     );
+    bus.remove().expect("no file is open");
+    driver.unload();
+}
+
+/// <https://learn.microsoft.com/windows-hardware/drivers/kernel/handling-irp-mn-set-power-for-device-power-states>: the bus driver completes
+/// the request.
+#[test]
+fn power_requests_of_a_child_end_at_its_bus_driver() {
+    let kernel = Kernel::new(Config::default());
+    let (driver, bus) = start(&kernel, Mistake::None);
+    let file = control_of(&bus);
+    tell(&file, PLUG);
+    let child = wait_for(&bus, 1).remove(0);
+    for state in [PowerState::System(1), PowerState::Device(1)] {
+        assert_eq!(child.query_power(state), STATUS_SUCCESS);
+        assert_eq!(child.set_power(state), STATUS_SUCCESS);
+    }
+    file.close();
     bus.remove().expect("no file is open");
     driver.unload();
 }

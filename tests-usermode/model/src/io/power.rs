@@ -88,7 +88,10 @@ impl Call {
             let what = format!("{record} is completed with {status:#x}, but must not fail");
             (BugCheck(0, [0; 4]), what)
         });
-        let reached_bus = record.reached_bus.load(Ordering::Relaxed);
+        // The driver of a child is its bus driver.
+        let object = std::ptr::without_provenance_mut(pdo);
+        let is_child = self.kernel.io().devices.driver_of(object).is_some();
+        let reached_bus = is_child || record.reached_bus.load(Ordering::Relaxed);
         let is_replaced = minor == IRP_MN_QUERY_POWER && status == STATUS_NOT_SUPPORTED;
         self.require(!is_replaced || is_by_bus, rule, || {
             let code = if reached_bus { 0x21a } else { 0x232 };
