@@ -327,6 +327,8 @@ fn power_requests_of_a_child_end_at_its_bus_driver() {
         assert_eq!(child.query_power(state), STATUS_SUCCESS);
         assert_eq!(child.set_power(state), STATUS_SUCCESS);
     }
+    // So does one of WMI.
+    assert_eq!(child.system_control(0), STATUS_SUCCESS);
     file.close();
     bus.remove().expect("no file is open");
     driver.unload();

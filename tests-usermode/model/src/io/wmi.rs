@@ -40,7 +40,9 @@ impl Device {
         // SAFETY: the IRP was not sent yet.
         unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
         let status = call.send_and_wait(top, &record);
-        let is_passed = record.reached_bus.load(Ordering::Relaxed);
+        // The driver of a child is its bus driver.
+        let is_child = self.kernel().io().devices.driver_of(self.inner().pdo());
+        let is_passed = is_child.is_some() || record.reached_bus.load(Ordering::Relaxed);
         call.require(is_passed, Rule::WmiForward, || {
             let what = format!(
                 "{record} is completed with {status:#x}, and was not passed down: it is for the provider of a lower driver. A driver \
