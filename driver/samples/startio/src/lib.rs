@@ -2,7 +2,7 @@
 //!
 //! It corresponds to the sample `general/cancel/startio` of the WDK. A timer polls the hardware, which has a sample for a read at the
 //! second poll. The other reads wait on a [`StartIoQueue`]. The WDK's sample cannot cancel the read that is being served; here it is
-//! cancelable too, and the next one is started at once.
+//! cancelable too, and the next one is started immediately.
 
 #![no_std]
 #![forbid(unsafe_code)]
