@@ -155,9 +155,14 @@ unsafe extern "C" fn pnp(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS 
     if minor == QUERY_RELATIONS {
         report(device, irp);
     }
+    if minor == IRP_MN_SURPRISE_REMOVAL {
+        // The child has left with the bus, and has received this request before.
+        own.is_missing = true;
+    }
     let status = skip(own.lower, irp);
     if minor == IRP_MN_REMOVE_DEVICE {
-        if !own.child.is_null() {
+        // The driver of a child that has left deletes its device object.
+        if !own.child.is_null() && !own.is_missing {
             nt!(IoDeleteDevice(own.child));
         }
         nt!(IoDetachDevice(own.lower));
@@ -334,7 +339,8 @@ fn power_requests_of_a_child_end_at_its_bus_driver() {
     driver.unload();
 }
 
-/// A child that is present is removed before its bus, which then deletes its device object.
+/// A child that is present is removed before its bus, which then deletes its device object. By surprise, both are told before one is
+/// removed.
 #[test]
 fn children_are_removed_before_their_bus() {
     for by_surprise in [false, true] {

@@ -58,6 +58,8 @@ pub(crate) struct Child {
     is_started: bool,
     /// Whether the bus driver no longer reports it, and so must delete the device object in `IRP_MN_REMOVE_DEVICE`.
     is_missing: bool,
+    /// Whether it was removed by surprise, so that the bus driver may delete the device object in `IRP_MN_REMOVE_DEVICE`.
+    is_surprised: bool,
 }
 
 /// A PnP request of the PnP manager.
@@ -109,7 +111,8 @@ impl Call {
         }
         let parent = bus.pdo().addr();
         for pdo in self.missing(parent, &reported) {
-            self.remove_child(pdo, true);
+            self.surprise_child(pdo);
+            self.remove_child(pdo);
         }
         for pdo in reported {
             let is_new = !locked(&self.kernel.io().children).contains_key(&pdo);
@@ -183,6 +186,7 @@ impl Call {
             inner: Arc::clone(&inner),
             is_started: false,
             is_missing: false,
+            is_surprised: false,
         };
         locked(&self.kernel.io().children).insert(pdo, child);
         for id in IDS {
@@ -230,17 +234,27 @@ impl Call {
         }
     }
 
-    /// Removes a child: by surprise, if the bus driver no longer reports it.
-    fn remove_child(&self, pdo: usize, by_surprise: bool) {
-        let found = locked(&self.kernel.io().children)
-            .get(&pdo)
-            .map(|child| (Arc::clone(&child.inner), child.is_started, child.is_missing));
-        let Some((inner, is_started, is_missing)) = found else {
-            return;
-        };
-        if by_surprise && is_started {
+    /// Tells the drivers of a child, if it is started, that it was removed by surprise.
+    fn surprise_child(&self, pdo: usize) {
+        let started = locked(&self.kernel.io().children)
+            .get_mut(&pdo)
+            .and_then(|child| {
+                child.is_surprised = true;
+                child.is_started.then(|| Arc::clone(&child.inner))
+            });
+        if let Some(inner) = started {
             inner.send_pnp(self, request(IRP_MN_SURPRISE_REMOVAL, 0));
         }
+    }
+
+    /// Removes a child.
+    fn remove_child(&self, pdo: usize) {
+        let found = locked(&self.kernel.io().children)
+            .get(&pdo)
+            .map(|child| (Arc::clone(&child.inner), child.is_missing));
+        let Some((inner, is_missing)) = found else {
+            return;
+        };
         inner.send_pnp(self, request(IRP_MN_REMOVE_DEVICE, 0));
         inner.note_removed(self);
         locked(&self.kernel.io().children).remove(&pdo);
@@ -253,8 +267,17 @@ impl Call {
         });
     }
 
+    /// Tells the drivers of the children of a bus, before those of the bus, that they were removed by surprise.
+    pub(in crate::io) fn surprise_children(&self, parent: usize) {
+        self.for_each_child(parent, Self::surprise_child);
+    }
+
     /// Removes the children of a bus before the bus itself.
-    pub(in crate::io) fn remove_children(&self, parent: usize, by_surprise: bool) {
+    pub(in crate::io) fn remove_children(&self, parent: usize) {
+        self.for_each_child(parent, Self::remove_child);
+    }
+
+    fn for_each_child(&self, parent: usize, step: fn(&Self, usize)) {
         let io = self.kernel.io();
         if locked(&io.children).is_empty() && !io.tree_is_changing.load(Ordering::Acquire) {
             return;
@@ -266,19 +289,19 @@ impl Call {
                 .map(|(pdo, _)| *pdo)
                 .collect();
             for pdo in children {
-                self.remove_child(pdo, by_surprise);
+                step(self, pdo);
             }
         });
     }
 
     /// Stops the system if a device object is deleted that the PnP manager uses as a child.
     pub(in crate::io) fn require_no_child(&self, device: usize) {
-        let is_missing = locked(&self.kernel.io().children)
+        let has_left = locked(&self.kernel.io().children)
             .get(&device)
-            .map(|child| child.is_missing);
-        let may_be_deleted = match is_missing {
+            .map(|child| child.is_missing || child.is_surprised);
+        let may_be_deleted = match has_left {
             None => true,
-            Some(is_missing) => is_missing && self.is_removing(device),
+            Some(has_left) => has_left && self.is_removing(device),
         };
         if !may_be_deleted {
             let what = format!(

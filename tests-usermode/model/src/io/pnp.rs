@@ -222,7 +222,7 @@ impl DeviceInner {
     /// `IRP_MN_REMOVE_DEVICE`, after which the drivers' device objects must be detached and deleted.
     pub(crate) fn remove(&self, call: &Call) -> NTSTATUS {
         call.synchronise(self.object().addr());
-        call.remove_children(self.pdo().addr(), false);
+        call.remove_children(self.pdo().addr());
         let status = self.ask(call, IRP_MN_REMOVE_DEVICE);
         self.note_removed(call);
         let devices = &call.kernel.io().devices;
@@ -396,9 +396,14 @@ impl Device {
         {
             let _attached = Attached::to(&self.kernel);
             let call = Call::enter("the PnP manager");
-            call.remove_children(self.inner.pdo().addr(), true);
+            call.surprise_children(self.inner.pdo().addr());
         }
         self.pnp(IRP_MN_SURPRISE_REMOVAL);
+        {
+            let _attached = Attached::to(&self.kernel);
+            let call = Call::enter("the PnP manager");
+            call.remove_children(self.inner.pdo().addr());
+        }
         self.touch_files();
         self.inner.removal_waits.store(true, Ordering::SeqCst);
         if self.inner.open_files() == 0 && self.inner.removal_waits.swap(false, Ordering::SeqCst) {
