@@ -20,7 +20,8 @@ use wdm::{
     irql::{CallerLevel, NoSpinLockHeld, ObjectHeld},
 };
 
-/// Returns the counts as four numbers of 64 bits: opens, transfers that succeeded, their bytes, and transfers that failed.
+/// Returns the counts as five numbers of 64 bits: opens, transfers that succeeded, their bytes, transfers that failed, and the bytes of
+/// the longest one that succeeded.
 ///
 /// The function is high, since the device's own driver must not use it.
 pub const GET_COUNTERS: u32 = ctl_code(UNKNOWN_DEVICE, 0xfff, Method::Buffered, Access::Any);
@@ -37,6 +38,7 @@ struct Counters {
     transfers: InterlockedLong64,
     bytes: InterlockedLong64,
     failed: InterlockedLong64,
+    longest: InterlockedLong64,
 }
 
 impl Counters {
@@ -46,6 +48,7 @@ impl Counters {
             transfers: InterlockedLong64::new(0),
             bytes: InterlockedLong64::new(0),
             failed: InterlockedLong64::new(0),
+            longest: InterlockedLong64::new(0),
         }
     }
 
@@ -59,6 +62,15 @@ impl Counters {
         counters.transfers.increment();
         let bytes = i64::try_from(irp.information()).unwrap_or(0);
         counters.bytes.exchange_add(bytes);
+        // Another transfer may end between the read and the exchange.
+        let mut longest = counters.longest.read();
+        while longest < bytes {
+            let old = counters.longest.compare_exchange(bytes, longest);
+            if old == longest {
+                break;
+            }
+            longest = old;
+        }
     }
 }
 
@@ -181,8 +193,10 @@ impl Filter for Meter {
                     transfers,
                     bytes,
                     failed,
+                    longest,
                 } = &*self.counters;
-                let counts = [opens, transfers, bytes, failed].map(InterlockedLong64::read);
+                let counts =
+                    [opens, transfers, bytes, failed, longest].map(InterlockedLong64::read);
                 irp.complete_with(&counts, irql)
             }
             _ => irp.forward(irql),

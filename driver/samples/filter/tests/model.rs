@@ -60,14 +60,14 @@ impl Started {
     }
 }
 
-/// Opens, transfers, bytes and failures.
-fn counts(file: &File) -> [i64; 4] {
-    let sent = file.device_control(GET_COUNTERS, &[], vec![0; 32]);
+/// Opens, transfers, bytes, failures, and the longest transfer.
+fn counts(file: &File) -> [i64; 5] {
+    let sent = file.device_control(GET_COUNTERS, &[], vec![0; 40]);
     let end = sent.ended().expect("the filter completes it");
-    assert_eq!((end.status, end.information), (STATUS_SUCCESS, 32));
+    assert_eq!((end.status, end.information), (STATUS_SUCCESS, 40));
     let mut counts = end.output.chunks_exact(8);
     std::array::from_fn(|_| {
-        let bytes = counts.next().expect("four numbers");
+        let bytes = counts.next().expect("five numbers");
         i64::from_ne_bytes(bytes.try_into().expect("eight bytes"))
     })
 }
@@ -82,22 +82,22 @@ fn filter_counts_the_requests_of_the_device() {
     let started = start(&kernel);
     let file = started.open();
     let other = started.open();
-    assert_eq!(counts(&file), [2, 0, 0, 0]);
+    assert_eq!(counts(&file), [2, 0, 0, 0, 0]);
     assert_eq!(status(&file.write(0, b"abc")), STATUS_SUCCESS);
     let read = file.read(0, 2).ended().expect("there are bytes");
     assert_eq!((read.information, read.output), (2, b"ab".to_vec()));
-    assert_eq!(counts(&file), [2, 2, 5, 0]);
+    assert_eq!(counts(&file), [2, 2, 5, 0, 3]);
     // A read that pends, and fails since it is cancelled.
     assert_eq!(status(&file.read(0, 1)), STATUS_SUCCESS);
     let pending = file.read(0, 1);
-    assert_eq!(counts(&file), [2, 3, 6, 0]);
+    assert_eq!(counts(&file), [2, 3, 6, 0, 3]);
     assert!(pending.cancel());
     assert_eq!(status(&pending), STATUS_CANCELLED);
-    assert_eq!(counts(&other), [2, 3, 6, 1]);
+    assert_eq!(counts(&other), [2, 3, 6, 1, 3]);
     other.close();
     // The filter forwards an unknown request, which the pipe refuses.
     assert_eq!(status(&file.flush()), nt::STATUS_INVALID_DEVICE_REQUEST);
-    let short = file.device_control(GET_COUNTERS, &[], vec![0; 31]);
+    let short = file.device_control(GET_COUNTERS, &[], vec![0; 39]);
     assert_eq!(status(&short), STATUS_BUFFER_TOO_SMALL);
     file.close();
     started.stop();
@@ -117,7 +117,7 @@ fn lower_filter_receives_no_request_that_the_pipe_serves() {
     };
     let file = started.open();
     assert_eq!(status(&file.write(0, b"abc")), STATUS_SUCCESS);
-    let sent = file.device_control(GET_COUNTERS, &[], vec![0; 32]);
+    let sent = file.device_control(GET_COUNTERS, &[], vec![0; 40]);
     assert_eq!(status(&sent), nt::STATUS_INVALID_DEVICE_REQUEST);
     file.close();
     started.stop();
@@ -144,13 +144,13 @@ fn transfers_wait_while_the_device_is_paused() {
     assert_eq!((written.status(), read.status()), (None, None));
     assert!(cancelled.cancel());
     assert_eq!(status(&cancelled), STATUS_CANCELLED);
-    assert_eq!(counts(&file), [2, 0, 0, 1]);
+    assert_eq!(counts(&file), [2, 0, 0, 1, 0]);
     other.close();
     assert_eq!(status(&read), STATUS_CANCELLED);
     assert_eq!(status(&closed), STATUS_CANCELLED);
     control(&file, RESUME);
     assert_eq!(status(&written), STATUS_SUCCESS);
-    assert_eq!(counts(&file), [2, 1, 2, 3]);
+    assert_eq!(counts(&file), [2, 1, 2, 3, 2]);
     assert_eq!(status(&file.read(0, 2)), STATUS_SUCCESS);
     control(&file, PAUSE);
     let removed = file.read(0, 1);
@@ -171,7 +171,7 @@ fn write_against_resume() {
         });
         control(&file, RESUME);
         assert_eq!(writer.join(), STATUS_SUCCESS);
-        assert_eq!(counts(&file), [1, 1, 2, 0]);
+        assert_eq!(counts(&file), [1, 1, 2, 0, 2]);
         drop(file);
         started.stop();
     });
@@ -188,7 +188,23 @@ fn read_against_write() {
         let read = file.read(0, 2);
         assert_eq!(writer.join(), STATUS_SUCCESS);
         assert_eq!(status(&read), STATUS_SUCCESS);
-        assert_eq!(counts(&file), [1, 2, 4, 0]);
+        assert_eq!(counts(&file), [1, 2, 4, 0, 2]);
+        drop(file);
+        started.stop();
+    });
+}
+
+#[test]
+fn longest_of_two_writes_is_recorded() {
+    hold(|kernel| {
+        let started = start(kernel);
+        let file = Arc::new(started.open());
+        let writer = actor(kernel, "writer", &file, |file| {
+            status(&file.write(0, b"abc"))
+        });
+        assert_eq!(status(&file.write(0, b"de")), STATUS_SUCCESS);
+        assert_eq!(writer.join(), STATUS_SUCCESS);
+        assert_eq!(counts(&file), [1, 2, 5, 0, 3]);
         drop(file);
         started.stop();
     });
@@ -204,7 +220,7 @@ fn cancel_against_write() {
         assert_eq!(status(&file.write(0, b"ab")), STATUS_SUCCESS);
         canceller.join();
         let failed = i64::from(status(&read) == STATUS_CANCELLED);
-        assert_eq!(counts(&file), [1, 2 - failed, 4 - 2 * failed, failed]);
+        assert_eq!(counts(&file), [1, 2 - failed, 4 - 2 * failed, failed, 2]);
         drop(file);
         started.stop();
     });
