@@ -25,6 +25,8 @@
 //!   counts, the searches of `wdm` take up to 200 times as long.
 //! * No other thread runs directly before an IRP is completed, nor directly after a lower driver has pended one, since most searches would
 //!   take several times as long.
+//! * An actor does not run before the thread that has started it reaches its next step; if that thread sends a request, the request exists by
+//!   then. If both orders matter, an actor sends the request.
 //! * In a loaded image, no other thread runs before or after the inline functions of the WDK, such as
 //!   `InterlockedIncrement`, `IoSetCancelRoutine` and `IoMarkIrpPending`.
 //! * A timer does not expire before another one that is set and has an earlier due time. A periodic timer's DPC does not run while its last
