@@ -43,7 +43,7 @@ install() {
         wine 120 "$work/devnode.exe" install "Z:${package//\//\\}\\$driver.inf" "$hardware_id" ||
             failed "$driver is not installed (above)"
     else
-        # A service of an earlier run.
+        # The service of an earlier run, which is not deleted when that ends: sc.exe can hang directly after the driver was unloaded.
         wine 60 sc.exe delete "$driver" > /dev/null 2>&1 || true
         wine 60 sc.exe create "$driver" type= kernel start= demand binPath= "Z:${package//\//\\}\\$driver.sys" ||
             failed "the service $driver is not made (above)"
@@ -70,7 +70,6 @@ remove() {
     local status=0
     [[ -z $hardware_id ]] || wine 120 "$work/devnode.exe" remove "$hardware_id" || status=1
     unload
-    [[ -n $hardware_id ]] || wine 60 sc.exe delete "$driver" || status=1
     return "$status"
 }
 
