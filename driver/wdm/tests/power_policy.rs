@@ -337,7 +337,7 @@ fn system_goes_to_sleep_if_the_request_for_d3_cannot_be_allocated() {
     stack.unload();
 }
 
-/// A device that tries again each time that it is told that it cannot be powered up.
+/// A device that tries again each time that it is notified that it cannot be powered up.
 struct Stubborn {
     policy: PowerPolicy,
     attempts: InterlockedLong,

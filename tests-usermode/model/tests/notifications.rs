@@ -355,7 +355,7 @@ fn notification_is_unregistered_once_before_the_driver_goes() {
     assert_eq!(seen, expected, "{violation}");
 }
 
-/// A driver of a device that enables an interface, and is told of the interfaces of its class. `WAITS` is whether it waits for the
+/// A driver of a device that enables an interface, and is notified of the interfaces of its class. `WAITS` is whether it waits for the
 /// routine before it frees the context.
 struct Watches<const WAITS: bool>;
 

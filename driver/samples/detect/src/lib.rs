@@ -120,7 +120,7 @@ impl Detection {
         }
         Ok(Id::NONE)
     }
-    /// Has the port complete the request when the line DSR changes, or immediately if the system has slept.
+    /// Sends the request that the port completes when the line DSR changes, or immediately if the system has slept.
     fn watch(&self, irql: &mut PassiveLevel) -> Result<(), Error> {
         self.control(serial::SET_WAIT_MASK, &EVENT_DSR.to_ne_bytes(), irql)?;
         let Some(change) = self.change.with(irql, |place, _| place.take()) else {

@@ -1,6 +1,6 @@
 //! A disk in memory, which programs read and write sector by sector with direct I/O.
 //!
-//! It corresponds to the sample `storage/ramdisk` of the WDK, but for the file system: none can be mounted on a [`Device`]. The size
+//! It corresponds to the sample `storage/ramdisk` of the WDK, except for the file system: none can be mounted on a [`Device`]. The size
 //! of the disk is in the registry. The disk is cleared at the shutdown, since memory can keep its contents over a restart.
 
 #![no_std]

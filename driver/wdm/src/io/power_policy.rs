@@ -265,7 +265,7 @@ pub(crate) struct Power {
     owner: AtomicPtr<Owner>,
     state: AtomicUsize,
     system_irp: AtomicPtr<nt::IRP>,
-    /// The error that the device is told.
+    /// The error of which the device is notified.
     error: AtomicU32,
     link: UnsafeCell<MaybeUninit<Deferred>>,
 }
@@ -342,7 +342,7 @@ impl Power {
         }
     }
 
-    /// Records that a request has failed; if it was a request for D0, the device is told.
+    /// Records that a request has failed; if it was a request for D0, the device is notified.
     fn fail(&self, object: &DeviceObject, state: DevicePowerState, error: Error) {
         let untold = match state {
             DevicePowerState::D0 => UNTOLD,

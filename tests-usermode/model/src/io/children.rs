@@ -59,7 +59,7 @@ pub(crate) struct Child {
     /// Whether the bus driver no longer reports it, and so must delete the device object in `IRP_MN_REMOVE_DEVICE`.
     is_missing: bool,
     /// Whether it was removed by surprise, so that the bus driver may delete the device object in `IRP_MN_REMOVE_DEVICE`.
-    is_surprised: bool,
+    is_surprise_removed: bool,
 }
 
 /// A PnP request of the PnP manager.
@@ -111,7 +111,7 @@ impl Call {
         }
         let parent = bus.pdo().addr();
         for pdo in self.missing(parent, &reported) {
-            self.surprise_child(pdo);
+            self.send_surprise_removal(pdo);
             self.remove_child(pdo);
         }
         for pdo in reported {
@@ -186,7 +186,7 @@ impl Call {
             inner: Arc::clone(&inner),
             is_started: false,
             is_missing: false,
-            is_surprised: false,
+            is_surprise_removed: false,
         };
         locked(&self.kernel.io().children).insert(pdo, child);
         for id in IDS {
@@ -234,12 +234,12 @@ impl Call {
         }
     }
 
-    /// Tells the drivers of a child, if it is started, that it was removed by surprise.
-    fn surprise_child(&self, pdo: usize) {
+    /// Sends `IRP_MN_SURPRISE_REMOVAL` to the drivers of a child, if it is started.
+    fn send_surprise_removal(&self, pdo: usize) {
         let started = locked(&self.kernel.io().children)
             .get_mut(&pdo)
             .and_then(|child| {
-                child.is_surprised = true;
+                child.is_surprise_removed = true;
                 child.is_started.then(|| Arc::clone(&child.inner))
             });
         if let Some(inner) = started {
@@ -267,9 +267,9 @@ impl Call {
         });
     }
 
-    /// Tells the drivers of the children of a bus, before those of the bus, that they were removed by surprise.
-    pub(in crate::io) fn surprise_children(&self, parent: usize) {
-        self.for_each_child(parent, Self::surprise_child);
+    /// Sends `IRP_MN_SURPRISE_REMOVAL` to the drivers of the children of a bus, before those of the bus itself.
+    pub(in crate::io) fn send_surprise_removals(&self, parent: usize) {
+        self.for_each_child(parent, Self::send_surprise_removal);
     }
 
     /// Removes the children of a bus before the bus itself.
@@ -298,7 +298,7 @@ impl Call {
     pub(in crate::io) fn require_no_child(&self, device: usize) {
         let has_left = locked(&self.kernel.io().children)
             .get(&device)
-            .map(|child| child.is_missing || child.is_surprised);
+            .map(|child| child.is_missing || child.is_surprise_removed);
         let may_be_deleted = match has_left {
             None => true,
             Some(has_left) => has_left && self.is_removing(device),

@@ -396,7 +396,7 @@ impl Device {
         {
             let _attached = Attached::to(&self.kernel);
             let call = Call::enter("the PnP manager");
-            call.surprise_children(self.inner.pdo().addr());
+            call.send_surprise_removals(self.inner.pdo().addr());
         }
         self.pnp(IRP_MN_SURPRISE_REMOVAL);
         {

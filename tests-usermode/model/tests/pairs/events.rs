@@ -213,7 +213,7 @@ fn process_starts_as_it_unloads<const M: u8>(kernel: &Arc<Kernel>) {
 
 const UNREGISTERS_UNDER_MUTEX: u8 = 1;
 
-/// A driver that is told of device interfaces, and counts them under a mutex.
+/// A driver that is notified of device interfaces, and counts them under a mutex.
 struct Told<const M: u8>;
 
 struct Counted {

@@ -17,8 +17,8 @@ pub(in crate::io) const ENDED: i32 = i32::from_ne_bytes([FREED; 4]);
 const ENDED_INFORMATION: usize = usize::from_ne_bytes([FREED; 8]);
 
 impl IrpRecord {
-    /// Fills the pointers and `IoStatus` in an IRP that the I/O manager has ended with the pattern of freed memory. Whoever reads them
-    /// now breaks a rule.
+    /// Fills the pointers and `IoStatus` in an IRP that the I/O manager has ended with the pattern of freed memory. Code that reads them
+    /// after this breaks a rule.
     pub(in crate::io) fn fill_ended(&self) {
         // A multiple of every alignment.
         let freed = usize::from_ne_bytes([FREED; 8]) & !0xff;
