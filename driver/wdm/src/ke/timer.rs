@@ -155,9 +155,9 @@ impl<C: TimerRoutine> Timer<C> {
     /// Sets the timer to expire after an interval and then periodically, until it is set again or cancelled;
     /// returns whether it was already set (`KeSetTimerEx`).
     ///
-    /// The period is rounded up to whole milliseconds, at least one. The routine is not queued again while it is
-    /// still queued, so it is called less often if it takes longer than the period. While another thread is in
-    /// [`cancel_and_wait`](Timer::cancel_and_wait), the timer is not set.
+    /// The period is rounded up to whole milliseconds, at least one and at most `i32::MAX`, which is about 24 days. The
+    /// routine is not queued again while it is still queued, so it is called less often if it takes longer than the
+    /// period. While another thread is in [`cancel_and_wait`](Timer::cancel_and_wait), the timer is not set.
     ///
     /// WDK: [KeSetTimerEx](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesettimerex).
     ///
