@@ -74,6 +74,8 @@ fn failed(what: &str, status: i32) -> Error {
 
 /// Runs `work` on a thread of its own, since a thread that breaks a rule of the kernel never returns; `stopped` returns the
 /// violation. `None` if the timeout expires.
+///
+/// The thread has ended when its result is returned: a process that ends while one of its threads does can crash under Wine.
 pub fn run_watched<T: Send + 'static>(
     timeout: Duration,
     stopped: impl Fn() -> Option<String>,
@@ -82,12 +84,16 @@ pub fn run_watched<T: Send + 'static>(
     const INTERVAL: Duration = Duration::from_millis(20);
     let (sender, receiver) = mpsc::channel();
     // After the timeout nothing receives the result.
-    thread::spawn(move || drop(sender.send(work())));
+    let thread = thread::spawn(move || drop(sender.send(work())));
     let start = Instant::now();
     loop {
         let left = timeout.saturating_sub(start.elapsed());
         match receiver.recv_timeout(left.min(INTERVAL)) {
-            Ok(result) => return Some(result),
+            Ok(result) => {
+                // A thread that has sent its result does not panic.
+                let _ = thread.join();
+                return Some(result);
+            }
             Err(RecvTimeoutError::Disconnected) => {
                 return Some(Err(Error::failed("the thread panicked")));
             }
