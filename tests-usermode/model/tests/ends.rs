@@ -154,6 +154,18 @@ fn removes_with_thread<const ENDS: bool>(kernel: &Arc<Kernel>) {
     stage.device.remove().expect("no file is open");
 }
 
+/// Returns the threads of a kernel as soon as one of them waits.
+fn await_wait(kernel: &Arc<Kernel>) -> String {
+    for _ in 0..10_000 {
+        let report = kernel.describe_hang();
+        if report.contains("waits for the object") {
+            return report;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("no thread waits in time");
+}
+
 #[test]
 fn thread_that_waits_in_a_deleted_device_extension_is_reported() {
     let violation = steps::found_in_some_order(removes_with_thread::<false>);
@@ -161,8 +173,7 @@ fn thread_that_waits_in_a_deleted_device_extension_is_reported() {
     assert!(rules.contains(&violation.rule), "\n{violation}");
     let soon = found_in(|kernel| {
         let stage = Stage::set::<HasThread<false>>(kernel);
-        // The thread waits.
-        std::thread::sleep(Duration::from_millis(100));
+        await_wait(kernel);
         Arc::into_inner(stage.file)
             .expect("no actor uses the file")
             .close();
@@ -280,10 +291,7 @@ fn found_soon(scenario: fn(&Arc<Kernel>)) -> Violation {
 fn report_of_a_hang_says_what_each_thread_waits_for() {
     let kernel = Kernel::new(Config::default());
     let stage = Stage::set::<HasThread<false>>(&kernel);
-    // The thread waits.
-    std::thread::sleep(Duration::from_millis(100));
-    let report = kernel.describe_hang();
-    assert!(report.contains("waits for the object"), "{report}");
+    let report = await_wait(&kernel);
     assert!(report.contains("model/tests/ends.rs:"), "{report}");
     // The thread never ends, so the driver cannot be unloaded.
     std::mem::forget(stage);

@@ -284,10 +284,10 @@ impl Thread {
 
     /// Records the wait that the thread begins, and the stack if the wait can be long.
     pub(crate) fn note_wait(&self, wait: Option<Wait>) {
-        *locked(&self.waits_for) = wait;
         let notes = self.kernel.engine == Engine::Host || self.kernel.config.locations;
         let stays = wait.is_some_and(|wait| notes && !wait.is_short());
         *locked(&self.waits_at) = stays.then(Backtrace::new_unresolved);
+        *locked(&self.waits_for) = wait;
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -1,11 +1,18 @@
 //! Violations: the rules that were broken, and the report of each.
 
-use std::{fmt, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::Path,
+    ptr,
+    sync::{Arc, Mutex},
+};
 
 use backtrace::Backtrace;
 
 use crate::{
     image,
+    mutex::locked,
     verifier::{Rule, symbol::short},
 };
 
@@ -118,77 +125,89 @@ const fn name(code: u32) -> &'static str {
     }
 }
 
-/// Collects the function, file and line of each frame of a stack that is neither in the model nor an inline function of
-/// `nt`. Without debug information it finds none.
+/// The driver's frames of a stack, without those of the model and of inline functions of `nt`. Without debug information there
+/// are none.
 struct Callers {
     found: Vec<String>,
     most: usize,
 }
 
 impl Callers {
-    fn add(&mut self, file: Option<&Path>, line: Option<u32>, name: Option<String>) {
-        let model = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = model.ancestors().nth(2).unwrap_or(model);
-        let (Some(file), Some(line)) = (file, line) else {
-            return;
-        };
-        // Paths of the C library are also relative, but start with a dot.
-        let ours = file.starts_with(root) || (file.is_relative() && !file.starts_with("."));
-        let is_model = file.starts_with(model) && !file.starts_with(model.join("tests"));
-        let is_inline = file.starts_with(root.join("driver/nt"));
-        if !ours || is_model || is_inline || self.found.len() == self.most {
-            return;
-        }
-        let file = file.strip_prefix(root).unwrap_or(file);
-        let function = name.map(|name| short(&name)).unwrap_or_default();
+    const fn new(most: usize) -> Self {
+        let found = Vec::new();
+        Self { found, most }
+    }
+
+    /// Adds the frame of a return address; returns whether there is room for another.
+    fn add(&mut self, address: usize) -> bool {
+        self.found.extend(places(address).iter().cloned());
+        self.found.truncate(self.most);
+        self.found.len() < self.most
+    }
+
+    /// Adds the frame of a return address in an image; returns whether there is room for another.
+    fn add_image(&mut self, address: usize) -> bool {
         self.found
-            .push(format!("{function} ({}:{line})", file.display()));
+            .extend(image::describe(address.wrapping_sub(1), short));
+        self.found.len() < self.most
     }
 }
 
-impl Callers {
-    /// Adds the function that an address of an image belongs to, just after a call.
-    fn add_image(&mut self, address: usize) {
-        if self.found.len() < self.most {
-            self.found
-                .extend(image::describe(address.wrapping_sub(1), short));
-        }
+/// Returns the function, file and line of a return address in the host's code; several if functions are inlined there. They are
+/// looked up once, since most schedules of a search have the same stacks.
+fn places(address: usize) -> Arc<[String]> {
+    static KNOWN: Mutex<BTreeMap<usize, Arc<[String]>>> = Mutex::new(BTreeMap::new());
+    if let Some(known) = locked(&KNOWN).get(&address) {
+        return known.clone();
     }
+    let mut found = Vec::new();
+    backtrace::resolve(ptr::without_provenance_mut(address), |symbol| {
+        found.extend(place(symbol));
+    });
+    let found = Arc::from(found);
+    locked(&KNOWN).insert(address, Arc::clone(&found));
+    found
+}
+
+/// Returns the function, file and line of a symbol that belongs to a driver.
+fn place(symbol: &backtrace::Symbol) -> Option<String> {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = model.ancestors().nth(2).unwrap_or(model);
+    let (file, line) = (symbol.filename()?, symbol.lineno()?);
+    // Paths of the C library are also relative, but start with a dot.
+    let ours = file.starts_with(root) || (file.is_relative() && !file.starts_with("."));
+    let is_model = file.starts_with(model) && !file.starts_with(model.join("tests"));
+    let is_inline = file.starts_with(root.join("driver/nt"));
+    if !ours || is_model || is_inline {
+        return None;
+    }
+    let file = file.strip_prefix(root).unwrap_or(file).display();
+    let name = symbol.name().map(|name| format!("{name:#}"));
+    let function = name.map(|name| short(&name)).unwrap_or_default();
+    Some(format!("{function} ({file}:{line})"))
 }
 
 /// Returns the driver's innermost frames on the stack.
 pub(crate) fn callers(most: usize) -> Vec<String> {
-    let found = Vec::new();
-    let mut callers = Callers { found, most };
+    let mut callers = Callers::new(most);
     backtrace::trace(|frame| {
-        let is_image = image::walk(frame.ip().addr(), frame.sp().addr(), |address| {
-            callers.add_image(address);
-            callers.found.len() < most
+        let address = frame.ip().addr();
+        let is_image = image::walk(address, frame.sp().addr(), |address| {
+            callers.add_image(address)
         });
-        if is_image {
-            // The host's frames outside an image are not found, since they have other unwind tables.
-            return false;
-        }
-        backtrace::resolve_frame(frame, |symbol| {
-            let name = symbol.name().map(|name| format!("{name:#}"));
-            callers.add(symbol.filename(), symbol.lineno(), name);
-        });
-        callers.found.len() < most
+        // The host's frames outside an image are not found, since they have other unwind tables.
+        !is_image && callers.add(address)
     });
     callers.found
 }
 
 /// Returns the driver's innermost frames on a stack that was captured before.
 pub(crate) fn callers_on(stack: &Backtrace, most: usize) -> Vec<String> {
-    let found = Vec::new();
-    let mut callers = Callers { found, most };
-    let mut stack = stack.clone();
-    stack.resolve();
+    let mut callers = Callers::new(most);
     for frame in stack.frames() {
-        callers.add_image(frame.ip().addr());
-        for symbol in frame.symbols() {
-            let name = symbol.name().map(|name| format!("{name:#}"));
-            callers.add(symbol.filename(), symbol.lineno(), name);
+        let address = frame.ip().addr();
+        if !(callers.add_image(address) && callers.add(address)) {
+            break;
         }
     }
     callers.found
