@@ -12,7 +12,7 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use nt::{DISPATCH_LEVEL, WORK_QUEUE_ITEM};
@@ -45,9 +45,6 @@ const CUSTOM_PRIORITIES: Range<i32> = 32..64;
 pub(crate) fn is_queue(queue: i32) -> bool {
     QUEUES.contains(&queue) || CUSTOM_PRIORITIES.contains(&queue)
 }
-
-/// The time after which an unload that waits for the routines of work items is a hang.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The work items.
 #[derive(Default)]
@@ -142,7 +139,8 @@ impl Call {
         }
         let ready = || (items.active.load(Ordering::SeqCst) == 0).then_some(());
         let wait = Wait::WorkItems(items.key());
-        let over = self.wait_until(wait, Instant::now() + PATIENCE, ready);
+        let deadline = Instant::now() + self.kernel.config.hang_after;
+        let over = self.wait_until(wait, deadline, ready);
         if over.is_none() && !self.kernel.is_halted() {
             let what =
                 "the driver is unloaded, but the routine of one of its work items does not return";

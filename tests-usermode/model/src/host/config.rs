@@ -50,7 +50,9 @@ pub struct Config {
     pub kernel_stack: usize,
     /// Whether the driver's messages are printed to the standard error stream.
     pub print: bool,
-    /// The time after which a system call is a hang, if every thread waits and no timer is set.
+    /// The time after which these are hangs: a system call, if every thread waits and no timer is set; an unload that waits for the
+    /// routine of a work item; and a thread that spins, for which it is half as long at `DISPATCH_LEVEL`. The default is long, since
+    /// a busy host may not run the other thread for a while.
     pub hang_after: Duration,
     /// The values of the `Parameters` key of the driver's service.
     pub parameters: Vec<(String, u32)>,

@@ -24,11 +24,6 @@ const DPC_WATCHDOG_VIOLATION: u32 = 0x133;
 /// The first parameter of the bug check for a thread that stays at `DISPATCH_LEVEL`.
 const AT_DISPATCH_LEVEL: u64 = 1;
 
-/// The times for which a host thread may spin at `DISPATCH_LEVEL` and at a lower IRQL. They are long, since a busy host
-/// may not run the other thread for a while.
-const PATIENCE_AT_DISPATCH: Duration = Duration::from_secs(10);
-const PATIENCE_BELOW: Duration = Duration::from_secs(20);
-
 /// The longest time between two iterations of a spin loop, in milliseconds.
 const PAUSE: u64 = 1_000;
 
@@ -67,10 +62,11 @@ impl Spinning {
 impl Thread {
     /// Stops the system if this host thread has spun for too long.
     pub(crate) fn watch_spinning(&self, what: &'static str) {
+        let most = self.kernel.config.hang_after;
         let patience = if self.irql() >= DISPATCH_LEVEL {
-            PATIENCE_AT_DISPATCH
+            most / 2
         } else {
-            PATIENCE_BELOW
+            most
         };
         let time = self.spinning.time();
         if time > patience {
