@@ -113,15 +113,26 @@ impl BuiltDriver {
     }
 }
 
-/// Tests a scenario of a [`BuiltDriver`] by [`check`]: with 10,000 schedules of each search; with 100 for an image, whose loading
-/// takes milliseconds.
+/// The environment variable that contains the number of schedules of [`hold`].
+const SCHEDULES: &str = "INTERLOCK_SCHEDULES";
+
+/// Tests a scenario of a [`BuiltDriver`] by [`check`], with as many schedules of each search as the environment variable
+/// `INTERLOCK_SCHEDULES` contains. The default is 1,000; or 100 for an image, whose loading takes milliseconds.
 ///
 /// # Panics
-/// As [`check`].
+/// As [`check`]; or the variable is not a number.
 #[track_caller]
 pub fn hold(scenario: Scenario) {
-    let is_built = env::var_os(BUILT).is_some();
-    check(if is_built { 100 } else { 10_000 }, scenario);
+    let default = if env::var_os(BUILT).is_some() {
+        100
+    } else {
+        1_000
+    };
+    let schedules = env::var(SCHEDULES).map_or(default, |number| {
+        let parsed = number.parse();
+        parsed.unwrap_or_else(|_| panic!("{SCHEDULES} is not a number: {number:?}"))
+    });
+    check(schedules, scenario);
 }
 
 /// A test.
