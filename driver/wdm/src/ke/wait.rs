@@ -76,7 +76,8 @@ pub(crate) fn relative(time: Duration) -> i64 {
     // In 64 bits, since the compiler has a large routine for the division of 128.
     let units = time.as_secs().saturating_mul(10_000_000);
     let units = units.saturating_add(u64::from(time.subsec_nanos() / 100));
-    -i64::try_from(units).unwrap_or(i64::MAX)
+    // Half of the range, 14,000 years, so that the sum of it and the current time does not overflow in the kernel.
+    -units.min(u64::MAX / 4).cast_signed()
 }
 
 fn require_success(status: i32) {
