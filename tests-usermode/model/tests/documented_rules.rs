@@ -154,7 +154,16 @@ fn locks_are_not_in_the_paged_pool() {
         let _ = nt!(KeRaiseIrqlToDpcLevel());
         nt!(ExReleaseRundownProtection(run_ref.cast()));
     };
-    for violation in [found(spin_lock), found(fast_mutex), found(rundown)] {
+    let resource = |_| {
+        let resource = allocate(nt::POOL_FLAG_PAGED, size_of::<nt::ERESOURCE>());
+        nt!(ExInitializeResourceLite(resource.cast()));
+    };
+    for violation in [
+        found(spin_lock),
+        found(fast_mutex),
+        found(rundown),
+        found(resource),
+    ] {
         broke(&violation, Rule::PagedMemory, 0xd1, &[]);
     }
 }

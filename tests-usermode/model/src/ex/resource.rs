@@ -230,6 +230,7 @@ extern "C" fn ExInitializeResourceLite(resource: *mut ERESOURCE) -> NTSTATUS {
     let call = Call::enter("ExInitializeResourceLite");
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     call.require_room(resource);
+    call.require_nonpaged(resource);
     let new = Resource::default();
     let before = locked(&call.kernel.ex().resources).insert(resource.addr(), new);
     call.require(before.is_none(), Rule::Resource, || {
