@@ -8,7 +8,10 @@ use nt::{
     STATUS_SUCCESS, UNICODE_STRING,
 };
 
-use crate::{host::Call, verifier::Rule};
+use crate::{
+    host::{Call, fault},
+    verifier::Rule,
+};
 
 /// The tag of a string that a routine allocates.
 pub(in crate::ex) const TAG: u32 = u32::from_le_bytes(*b"Strg");
@@ -26,6 +29,8 @@ pub(in crate::ex) unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16
     else {
         return &[];
     };
+    // SAFETY: the buffer is not NULL.
+    unsafe { fault::touch(string.Buffer.cast(), string.Length.into()) };
     // SAFETY: guaranteed by the caller.
     unsafe { std::slice::from_raw_parts(string.Buffer, usize::from(string.Length / 2)) }
 }
@@ -38,10 +43,15 @@ pub(crate) unsafe fn terminated<'a>(start: *const u16) -> &'a [u16] {
     if start.is_null() {
         return &[];
     }
+    let unit = |place| {
+        let unit = start.wrapping_add(place);
+        // SAFETY: the pointer is not NULL.
+        unsafe { fault::touch(unit.cast(), 2) };
+        // SAFETY: guaranteed by the caller.
+        unsafe { unit.read() }
+    };
     let mut length = 0;
-    // SAFETY: guaranteed by the caller.
-    while length < usize::from(MOST_BYTES / 2) && unsafe { start.wrapping_add(length).read() } != 0
-    {
+    while length < usize::from(MOST_BYTES / 2) && unit(length) != 0 {
         length += 1;
     }
     // SAFETY: as above.
@@ -87,6 +97,8 @@ impl Call {
             return STATUS_BUFFER_TOO_SMALL;
         }
         let end = string.Buffer.wrapping_add(usize::from(string.Length / 2));
+        // SAFETY: the buffer is not NULL, since it has room for a unit.
+        unsafe { fault::touch(end.cast(), 2 * more.len()) };
         // SAFETY: the buffer has room, as `MaximumLength` says. The source may be a part of it.
         unsafe { end.copy_from(more.as_ptr(), more.len()) };
         string.Length = u16::try_from(length).unwrap_or(string.Length);
@@ -114,7 +126,11 @@ impl Call {
                 }
                 Ok((block, size))
             }
-            (false, Ok(size)) if size <= maximum => Ok((buffer, maximum)),
+            (false, Ok(size)) if size <= maximum => {
+                // SAFETY: the buffer is not NULL, since it has room.
+                unsafe { fault::touch(buffer.cast(), size.into()) };
+                Ok((buffer, maximum))
+            }
             (false, Ok(_)) => Err(STATUS_BUFFER_OVERFLOW),
         }
     }
@@ -147,8 +163,14 @@ extern "C" fn RtlInitAnsiString(string: *mut ANSI_STRING, source: *const u8) {
     call.require_room(string);
     let mut length = 0_u16;
     if !source.is_null() {
-        // SAFETY: the caller passes a source that ends with a zero.
-        while unsafe { source.wrapping_add(length.into()).read() } != 0 && length < 0xfffe {
+        let byte = |place: u16| {
+            let byte = source.wrapping_add(place.into());
+            // SAFETY: the pointer is not NULL.
+            unsafe { fault::touch(byte, 1) };
+            // SAFETY: the caller passes a source that ends with a zero.
+            unsafe { byte.read() }
+        };
+        while byte(length) != 0 && length < 0xfffe {
             length += 1;
         }
     }
@@ -360,7 +382,9 @@ extern "C" fn RtlFreeAnsiString(string: *mut ANSI_STRING) {
 extern "C" fn RtlCompareMemory(one: *const c_void, other: *const c_void, length: usize) -> usize {
     let _call = Call::enter_noted("RtlCompareMemory");
     let bytes = |start: *const c_void| {
-        // SAFETY: the caller passes blocks of this length.
+        // SAFETY: the caller passes blocks, which are not at NULL.
+        unsafe { fault::touch(start.cast(), length) };
+        // SAFETY: the blocks have this length.
         unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) }
     };
     if length == 0 {

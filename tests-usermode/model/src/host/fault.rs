@@ -15,14 +15,16 @@ thread_local! {
     static RESUME: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Reads from an object that the driver passed a pointer to. If the memory is invalid, the handler reports a violation.
+/// Reads from each page of an object or a buffer that the driver passed a pointer to. If the memory is invalid, the handler
+/// reports a violation.
 ///
 /// # Safety
 /// `pointer` is not NULL. If the host has no handler, the memory is valid.
 pub(crate) unsafe fn touch(pointer: *const u8, size: usize) {
-    TOUCHED.set(pointer.addr());
-    let last = pointer.wrapping_add(size.saturating_sub(1));
-    for byte in [pointer, last] {
+    const PAGE: usize = 0x1000;
+    for offset in (0..size).step_by(PAGE).chain(size.checked_sub(1)) {
+        let byte = pointer.wrapping_add(offset);
+        TOUCHED.set(byte.addr());
         // SAFETY: the memory is valid, or the handler does not return.
         let _ = unsafe { byte.read_volatile() };
     }
@@ -318,6 +320,10 @@ mod linux {
             call.stop(bug_check, Rule::FreedMemory, what);
         }
         if touched != 0 {
+            if matches!(special::spot(touched), Some(Spot::Beyond(_))) {
+                let (_, place) = access(context);
+                require_special(&call, touched, false, place, &before);
+            }
             let what = format!(
                 "the pointer {touched:#x} points to no memory{}; {before}",
                 call.once(touched)

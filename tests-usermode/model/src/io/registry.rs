@@ -20,7 +20,7 @@ use nt::{
 };
 
 use crate::{
-    host::{Call, Kernel, special, thread},
+    host::{Call, Kernel, fault},
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -75,7 +75,8 @@ pub(crate) unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16] {
         return &[];
     }
     let length = usize::from(string.Length / 2);
-    special::open(string.Buffer.addr(), thread::try_current().as_deref());
+    // SAFETY: the buffer is not NULL.
+    unsafe { fault::touch(string.Buffer.cast(), string.Length.into()) };
     // SAFETY: guaranteed by the caller.
     unsafe { std::slice::from_raw_parts(string.Buffer, length) }
 }
@@ -184,7 +185,9 @@ impl Call {
             return STATUS_BUFFER_TOO_SMALL;
         }
         let written = answer.len().min(length as usize);
-        // SAFETY: the caller passes a buffer of this length.
+        // SAFETY: the caller passes a buffer of this length, which is at least that of the fixed part.
+        unsafe { fault::touch(buffer.cast(), written) };
+        // SAFETY: as above.
         unsafe { buffer.cast::<u8>().copy_from(answer.as_ptr(), written) };
         if written < answer.len() {
             STATUS_BUFFER_OVERFLOW
