@@ -431,3 +431,79 @@ fn string_is_created_as_a_copy() {
         nt!(RtlFreeUnicodeString(&raw mut made));
     });
 }
+
+/// A block of a few units without a zero at the end.
+#[cfg(target_os = "linux")]
+fn full_block() -> UNICODE_STRING {
+    const TAG: u32 = u32::from_le_bytes(*b"rtsT");
+    let block = nt!(ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 16, TAG)).cast::<u16>();
+    for place in 0..8 {
+        // SAFETY: the block has this length.
+        unsafe { block.wrapping_add(place).write(0x7878) };
+    }
+    UNICODE_STRING {
+        Length: 0,
+        MaximumLength: 16,
+        Buffer: block,
+    }
+}
+
+/// Without the special pool the bytes after a block are other memory of the program.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_string_ends_in_its_block() {
+    let init = || {
+        let block = full_block();
+        let mut made = EMPTY;
+        nt!(RtlInitUnicodeString(&raw mut made, block.Buffer));
+    };
+    let init_ansi = || {
+        let mut ansi = ANSI_STRING {
+            Length: 0,
+            MaximumLength: 0,
+            Buffer: null_mut(),
+        };
+        let block = full_block();
+        nt!(RtlInitAnsiString(&raw mut ansi, block.Buffer.cast()));
+    };
+    let append = || {
+        let mut block = full_block();
+        block.MaximumLength = 64;
+        let more = wide("more than eight");
+        nt!(RtlAppendUnicodeToString(&raw mut block, more.as_ptr()));
+    };
+    let compare = || {
+        let mut block = full_block();
+        block.Length = 64;
+        let block = &raw const block;
+        nt!(RtlEqualUnicodeString(block, block, 0));
+    };
+    let copy = || {
+        let mut block = full_block();
+        block.Length = 64;
+        let mut units = [0; 40];
+        let mut to = room(&mut units);
+        nt!(RtlCopyUnicodeString(&raw mut to, &raw const block));
+    };
+    let compare_memory = || {
+        let block = full_block().Buffer.cast();
+        nt!(RtlCompareMemory(
+            block,
+            [0x7878_u16; 16].as_ptr().cast(),
+            32
+        ));
+    };
+    for body in [
+        init as fn(),
+        init_ansi,
+        append,
+        compare,
+        copy,
+        compare_memory,
+    ] {
+        let violation = body::found(body);
+        broke(&violation, Rule::Pool, 0xd6, &[]);
+        let message = violation.to_string();
+        assert!(message.contains("past the end of a block"), "{message}");
+    }
+}
