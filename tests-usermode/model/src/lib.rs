@@ -47,6 +47,7 @@
 //! | --- | --- |
 //! | past the end of a block or buffer | of the up to 15 bytes before the next multiple of 16; a write there is found when the block is freed or the request ends |
 //! | to a block that was freed | after 256 further blocks were freed |
+//! | to a block that was freed to a lookaside list | while the list keeps the block |
 //! | to a block of the paged pool at `DISPATCH_LEVEL` | while a thread at a lower IRQL accesses it, if the threads are host threads; pageable sections of an image on such threads too, and on Windows |
 //! | to a buffer of `METHOD_NEITHER` without a probe, in a system thread or at `DISPATCH_LEVEL` | after the driver has locked its pages, since the model has one address for user mode and the system |
 //! | | by a thread of another process, since the model has one process |
