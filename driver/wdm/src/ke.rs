@@ -15,4 +15,5 @@ pub(crate) mod queued_spin_lock;
 pub(crate) mod spin_lock;
 pub(crate) mod time;
 pub(crate) mod timer;
+pub(crate) mod unload;
 pub(crate) mod wait;

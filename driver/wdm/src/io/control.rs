@@ -5,12 +5,13 @@ use crate::{
     ex::{pool::allocate, rundown::RundownRef},
     io::{
         create::{create_object, create_state},
-        driver::{check_unload, set_requests},
+        driver::set_requests,
         extension::Extension,
         holds::Holds,
         name::ObjectName,
         pnp::{methods, register_shutdown, unregister_shutdown},
     },
+    ke::unload::check_unload,
 };
 
 /// A device that belongs to no hardware and to no device stack, and that applications open as `\\.\NAME`.

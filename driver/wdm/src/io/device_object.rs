@@ -6,7 +6,6 @@ use core::{
     mem::{ManuallyDrop, offset_of},
     ptr::{NonNull, dangling_mut, null_mut},
     sync::atomic::{Ordering, fence},
-    time::Duration,
 };
 
 use alloc::boxed::Box;
@@ -18,7 +17,7 @@ use crate::{
     Error, PassiveLevel,
     ex::pool,
     io::power_policy::Power,
-    ke::{irql::Waitable, wait},
+    ke::{irql::Waitable, unload, wait},
 };
 
 /// A counted reference to one of the driver's device objects (`ObReferenceObject`).
@@ -28,8 +27,8 @@ use crate::{
 ///
 /// A `Drop` has no token: it may run at `DISPATCH_LEVEL` and while a spin lock is held. Work that is not allowed
 /// there, such as completing an IRP or waiting for a DPC, is deferred: it is added to a list of the device object,
-/// and a work item does it at `PASSIVE_LEVEL` (`IoQueueWorkItem`). The removal of a device waits until its list is
-/// empty.
+/// and a work item does it at `PASSIVE_LEVEL` (`IoQueueWorkItem`). The removal of a device waits until the work item has
+/// ended.
 ///
 /// WDK: [System Worker Threads](https://learn.microsoft.com/windows-hardware/drivers/kernel/system-worker-threads).
 ///
@@ -67,14 +66,14 @@ struct Inner {
     object: *mut nt::DEVICE_OBJECT,
     item: *mut nt::IO_WORKITEM,
     list: AtomicPtr<Deferred>,
-    /// How often [`DeviceObject::expect_work`] was called without [`DeviceObject::end_expected_work`] yet.
-    expected: AtomicUsize,
+    /// 1 while the work item is queued or running, plus 1 for each thread that will queue it.
+    work: AtomicUsize,
     /// Whether the device is attached to a lower one, and its extension initialised.
     attached: AtomicBool,
     /// Whether the removal (`IRP_MN_REMOVE_DEVICE`) has begun to wait for deferred work, so that work items are no longer queued.
     ending: AtomicBool,
     power: Power,
-    /// Set each time the list becomes empty.
+    /// Set each time the work item ends.
     #[pin]
     idle: UnsafeCell<nt::KEVENT>,
 }
@@ -154,7 +153,7 @@ impl DeviceObject {
             object,
             item,
             list: AtomicPtr::new(null_mut()),
-            expected: AtomicUsize::new(0),
+            work: AtomicUsize::new(0),
             attached: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             power: Power::new(),
@@ -248,9 +247,7 @@ impl DeviceObject {
             }
         }
         if first.is_null() {
-            // A relaxed increment is enough: whatever keeps the driver loaded during this call ends after it. If that is
-            // another work item, its own decrement follows in the same thread.
-            WORK_ITEMS.fetch_add(1, Ordering::Relaxed);
+            self.expect_work();
             // The reference of the work item, which `run` releases.
             let context = ManuallyDrop::new(self.clone()).inner.as_ptr();
             // SAFETY: the list was NULL, so the work item is not queued, and a call of `run` that has not returned
@@ -266,18 +263,18 @@ impl DeviceObject {
         }
     }
 
-    /// Announces work that another thread will defer, so that the removal and the unload wait for it too.
+    /// Announces work of the work item, so that the removal and the unload wait for it too: the work that the work item was just
+    /// queued for, or that another thread will defer.
     pub(crate) fn expect_work(&self) {
-        // Relaxed, as in `defer`: the removal begins its wait after the caller has given up what it owns.
-        WORK_ITEMS.fetch_add(1, Ordering::Relaxed);
-        self.inner().expected.fetch_add(1, Ordering::Relaxed);
+        unload::begin_work();
+        // Relaxed: the removal begins its wait after the caller has given up what it owns, or the caller is itself work that is expected.
+        self.inner().work.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Ends the work that [`DeviceObject::expect_work`] announced. Called by the deferred work itself, after which [`run`] sets the event.
     pub(crate) fn end_expected_work(&self) {
-        // Release, so that the thread that waits observes the effects of the work.
-        self.inner().expected.fetch_sub(1, Ordering::Release);
-        WORK_ITEMS.fetch_sub(1, Ordering::Release);
+        self.inner().work.fetch_sub(1, Ordering::Relaxed);
+        unload::end_work();
     }
 
     /// Waits until all deferred work is done, and prevents work items of the device from being queued again.
@@ -286,11 +283,9 @@ impl DeviceObject {
     pub(crate) fn end_work<L: Waitable>(&self, irql: &mut L) {
         let inner = self.inner();
         inner.ending.store(true, Ordering::Relaxed);
-        // Checks the expected work first: after it has ended, the list shows whether the last work item still runs.
-        // Acquire pairs with the Release in `end_expected_work` and in `run`.
-        while inner.expected.load(Ordering::Acquire) != 0
-            || !inner.list.load(Ordering::Acquire).is_null()
-        {
+        // One number for both kinds of work: the work item can drop a `Thread`, for whose end it is then expected again.
+        // Acquire pairs with the Release in `run`.
+        while inner.work.load(Ordering::Acquire) != 0 {
             // SAFETY: the event was initialised in place, and stays there as long as this reference.
             unsafe { wait::for_object(inner.idle.get().cast(), irql) };
         }
@@ -364,26 +359,10 @@ unsafe extern "C" fn run(_object: *mut nt::DEVICE_OBJECT, context: *mut c_void) 
             unsafe { Deferred::run(first, &mut irql) };
         }
     }
+    // Release, so that the thread that waits observes the effects of the work.
+    device.inner().work.fetch_sub(1, Ordering::Release);
     // SAFETY: the event was initialised in place, and stays there as long as `device`.
     unsafe { nt::KeSetEvent(device.inner().idle.get(), 0, 0) };
     drop(device);
-    // Release, so that the thread that waits for the count observes the effects of the work.
-    WORK_ITEMS.fetch_sub(1, Ordering::Release);
-}
-
-/// How many work items are queued, running or expected.
-static WORK_ITEMS: AtomicUsize = AtomicUsize::new(0);
-
-/// Waits until no work item is queued, running or expected, when the driver is unloaded or its `DriverEntry` fails.
-///
-/// The removal of a device waits for the device's own work items. A device object that was removed before, or whose
-/// AddDevice failed, can have more of them, since a value may be dropped at any time. A work item runs driver code, which
-/// can make and queue a DPC, so the check for those comes after this wait.
-///
-/// It does not wait in a program that contains several drivers, since the count includes all of them.
-pub(crate) fn wait_for_work_items(irql: &mut PassiveLevel) {
-    // Acquire pairs with the Release in `run`.
-    while nt::IS_DRIVER && WORK_ITEMS.load(Ordering::Acquire) != 0 {
-        wait::delay(Duration::from_millis(1), irql);
-    }
+    unload::end_work();
 }

@@ -18,9 +18,9 @@ use crate::{
     DeviceObject, Error, PassiveLevel, Record, Shared,
     io::device_object::Deferred,
     ke::{
-        dpc::Live,
         event::{Event, EventType},
         irql::{AtMostDispatch, CallerLevel, NoSpinLockHeld, Waitable},
+        unload::Live,
         wait,
     },
     ps::thread,

@@ -2,8 +2,8 @@
 
 use crate::{
     Device, Error, PassiveLevel, RegistryKey,
-    io::{device_object::wait_for_work_items, dispatch, pnp, power},
-    ke::dpc,
+    io::{dispatch, pnp, power},
+    ke::unload::check_unload,
 };
 
 /// Defines the `DriverEntry` of a driver whose device is a [`Device`], with the word `filter` a
@@ -162,10 +162,4 @@ pub(crate) unsafe fn start(
 unsafe extern "C" fn unload(_driver: *mut nt::DRIVER_OBJECT) {
     // SAFETY: the I/O manager calls this routine at PASSIVE_LEVEL.
     check_unload(&mut unsafe { PassiveLevel::assume() });
-}
-
-/// Waits for what still runs of the driver, and stops the system if something would go on after its code is freed.
-pub(crate) fn check_unload(irql: &mut PassiveLevel) {
-    wait_for_work_items(irql);
-    dpc::check_unload(irql);
 }

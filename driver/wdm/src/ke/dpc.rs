@@ -19,7 +19,10 @@ use pinned_init::{PinInit, pin_data, pin_init_from_closure, try_pin_init};
 use crate::{
     Error, PassiveLevel,
     block::in_block,
-    ke::irql::{self, DispatchLevel, Waitable},
+    ke::{
+        irql::{self, DispatchLevel, Waitable},
+        unload::Live,
+    },
 };
 
 /// The routine of a [`Dpc`], implemented by the value that it works on (`KDEFERRED_ROUTINE`).
@@ -293,25 +296,6 @@ pub(crate) struct RawDpc {
 // SAFETY: only the kernel's routines access a KDPC, and they may be called in any thread.
 unsafe impl Sync for RawDpc {}
 
-/// The number of DPCs and threads, of all devices.
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-/// Part of an object that runs the driver's code, which must not exist when the driver is unloaded.
-pub(crate) struct Live(());
-
-impl Live {
-    pub(crate) fn new() -> Self {
-        LIVE.fetch_add(1, Ordering::Relaxed);
-        Self(())
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        LIVE.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// The importance of a [`Dpc`], which decides when it runs after it was queued (`KDPC_IMPORTANCE`).
 ///
 /// WDK: [KeSetImportanceDpc](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetimportancedpc).
@@ -381,21 +365,5 @@ impl RawDpc {
     /// Returns the pointer that the kernel's routines take.
     pub(crate) fn as_ptr(&self) -> *mut nt::KDPC {
         self.object.get()
-    }
-}
-
-/// Stops the system if a DPC or a thread still exists when the driver is unloaded or its `DriverEntry` fails: the kernel could
-/// call its routine after the driver's code is freed.
-///
-/// It checks nothing in a program that contains several drivers, since the count includes all of them; there the
-/// model kernel finds the DPCs that are left.
-///
-/// The driver's work items have ended, since they can make and drop DPCs.
-pub(crate) fn check_unload(_irql: &mut PassiveLevel) {
-    let live = LIVE.load(Ordering::Relaxed);
-    if nt::IS_DRIVER && live != 0 {
-        let code = nt::DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS;
-        // SAFETY: KeBugCheckEx may be called at any IRQL, with any parameters.
-        unsafe { nt::KeBugCheckEx(code, live as u64, 0, 0, 0) }
     }
 }

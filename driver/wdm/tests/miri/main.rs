@@ -11,6 +11,7 @@ mod driver;
 mod kernel;
 mod lists;
 mod locks;
+mod removal;
 mod sharing;
 
 /// The number of rounds of each thread: Miri is slow, but needs few.
