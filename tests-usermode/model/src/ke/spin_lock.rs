@@ -371,7 +371,10 @@ extern "C" fn KeTryToAcquireSpinLockAtDpcLevel(lock: *mut KSPIN_LOCK) -> u8 {
     call.require_at_least_dispatch(lock, 0x40);
     call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
     // SAFETY: the caller passes a lock.
-    u8::from(call.try_acquire(unsafe { call.lock_word(lock) }, Kind::Plain))
+    let acquired = call.try_acquire(unsafe { call.lock_word(lock) }, Kind::Plain);
+    // The attempt of another thread can fail before this one calls another routine.
+    call.switch_after("KeTryToAcquireSpinLockAtDpcLevel", lock);
+    u8::from(acquired)
 }
 
 // SAFETY: see `irql`.

@@ -54,6 +54,7 @@ fn passes(scenario: Scenario) {
     }
 }
 
+mod attempts;
 mod buffers;
 mod events;
 mod filters;
