@@ -22,6 +22,7 @@ static UPCALLS: Upcalls = Upcalls {
     device_queue_entry: Call::note_device_queue,
     list_entry: Call::require_unlinked,
     memory_freed: Call::memory_freed,
+    in_use: Call::require_no_timer_or_dpc_in,
     waits_at_apc_level: Call::require_event_without_apc,
     describe: Kernel::describe,
     is_paged: Kernel::is_paged,

@@ -272,11 +272,15 @@ fn leave_frame(frame: usize, outer: usize) {
     if outer == 0 {
         thread.stack_base.store(0, Ordering::Relaxed);
     }
-    let mut objects = locked(&thread.on_stack);
-    if !objects.is_empty() {
-        let gone = objects.extract_if(.., |object| *object < frame);
-        locked(&thread.kernel.sleepers.gone).extend(gone);
-    }
+    let is_inside = |object: &mut usize| *object < frame;
+    let gone: Vec<usize> = locked(&thread.on_stack).extract_if(.., is_inside).collect();
+    let Some(first) = gone.iter().copied().min() else {
+        return;
+    };
+    let call = Call::enter_noted("the return of a driver routine");
+    let end = "was on the stack of a driver routine that has returned";
+    (call.kernel.upcalls.in_use)(&call, &(first..frame), end);
+    locked(&call.kernel.sleepers.gone).extend(gone);
 }
 
 impl Call {

@@ -1,7 +1,7 @@
 //! The routines of higher folders that lower folders call. Lower folders call higher ones only through this table. `kernel`
 //! fills in the table.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use nt::{KDEVICE_QUEUE_ENTRY, LIST_ENTRY};
 
@@ -24,6 +24,8 @@ pub(crate) struct Upcalls {
     pub(crate) list_entry: fn(&Call, *mut LIST_ENTRY),
     /// Stops the system if memory is freed that holds an IRP which was sent, or a remove lock that is held.
     pub(crate) memory_freed: fn(&Call, usize, usize),
+    /// Stops the system if memory that is no longer the driver's, for a reason, contains a timer that is set or a DPC that is queued.
+    pub(crate) in_use: fn(&Call, &Range<usize>, &str),
     /// Stops the system if a thread waits at `APC_LEVEL` for an event that an APC of the thread would set.
     pub(crate) waits_at_apc_level: fn(&Call, usize),
     /// Describes the object of the driver that is or was at an address, if any.

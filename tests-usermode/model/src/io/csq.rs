@@ -121,6 +121,7 @@ impl Queue {
             (BugCheck(0, [0; 4]), what)
         });
         if word != self.csq.cast() {
+            call.require_there(word);
             // SAFETY: the word is the context that the IRP was inserted with.
             let context = unsafe { call.view::<IO_CSQ_IRP_CONTEXT, _>(word) };
             let is_own = context.Type == CONTEXT && context.Irp == record.raw();
@@ -223,6 +224,7 @@ impl Call {
             csq.cast::<c_void>()
         } else {
             self.require_room(context);
+            self.note_initialised(context);
             let fields = IO_CSQ_IRP_CONTEXT {
                 Type: CONTEXT,
                 Irp: irp,

@@ -393,11 +393,7 @@ impl Call {
         footprint::free(range.clone());
         self.kernel.ke().lock_order.forget_in(&range);
         self.require_no_bug_check_record_in(range.clone());
-        if let Some(timer) = self.kernel.clock.any_set_in(&range) {
-            let bug_check = BugCheck::verifier(0x15, [timer as u64, 0, start as u64]);
-            let what = format!("the timer {timer:#x} is set, but its memory is freed");
-            self.stop(bug_check, Rule::Dpc, what);
-        }
+        self.require_no_timer_or_dpc_in(&range, "is freed");
         let sleeps = self.kernel.sleepers.any_asleep();
         let waited_for = sleeps.then(|| self.kernel.any_waited_for_in(&range));
         if let Some((thread, object)) = waited_for.flatten() {
@@ -406,15 +402,22 @@ impl Call {
             let bug_check = BugCheck(0xd5, [object as u64, 0, 0, 0]);
             self.stop(bug_check, Rule::SystemThread, what);
         }
+    }
+
+    /// Stops the system if memory that is no longer the driver's contains a timer that is set or a DPC that is queued.
+    pub(crate) fn require_no_timer_or_dpc_in(&self, range: &Range<usize>, end: &str) {
+        if let Some(timer) = self.kernel.clock.any_set_in(range) {
+            let bug_check = BugCheck::verifier(0x15, [timer as u64, 0, range.start as u64]);
+            let what = format!("the timer {timer:#x} is set, but its memory {end}");
+            self.stop(bug_check, Rule::Dpc, what);
+        }
         let processors = &self.kernel.ke().processors;
         let is_queued = processors.waiting() != 0;
-        if let Some(dpc) = is_queued
-            .then(|| processors.any_queued_in(&range))
-            .flatten()
-        {
-            let bug_check = BugCheck(0xc7, [1, dpc as u64, start as u64, size as u64]);
-            let what = format!("the DPC {dpc:#x} is queued, but its memory is freed");
-            self.stop(bug_check, Rule::Dpc, what);
+        let queued = is_queued.then(|| processors.any_queued_in(range));
+        if let Some(dpc) = queued.flatten() {
+            let parameters = [1, dpc as u64, range.start as u64, range.len() as u64];
+            let what = format!("the DPC {dpc:#x} is queued, but its memory {end}");
+            self.stop(BugCheck(0xc7, parameters), Rule::Dpc, what);
         }
     }
 

@@ -65,6 +65,7 @@ mod memory;
 mod pnp;
 mod queues;
 mod races;
+mod returned;
 mod splits;
 mod start_io;
 mod synchronisation;
