@@ -128,6 +128,11 @@ unsafe extern "C" {
     ) -> NTSTATUS;
     pub fn RtlCompareMemory(Source1: *const c_void, Source2: *const c_void, Length: usize)
     -> usize;
+    pub fn RtlCompareString(
+        String1: *const ANSI_STRING,
+        String2: *const ANSI_STRING,
+        CaseInSensitive: u8,
+    ) -> i32;
     pub fn RtlCompareUnicodeString(
         String1: *const UNICODE_STRING,
         String2: *const UNICODE_STRING,
@@ -137,6 +142,11 @@ unsafe extern "C" {
         DestinationString: *mut UNICODE_STRING,
         SourceString: *const UNICODE_STRING,
     );
+    pub fn RtlEqualString(
+        String1: *const ANSI_STRING,
+        String2: *const ANSI_STRING,
+        CaseInSensitive: u8,
+    ) -> u8;
     pub fn RtlEqualUnicodeString(
         String1: *const UNICODE_STRING,
         String2: *const UNICODE_STRING,

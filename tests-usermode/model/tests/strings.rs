@@ -133,6 +133,29 @@ fn strings_are_compared_with_and_without_regard_to_case() {
     stops(body, Rule::Irql, 0xc4, 0xe5, "RtlEqualUnicodeString");
 }
 
+/// "A signed value that gives the results of the comparison"; "If TRUE, case should be ignored"
+#[test]
+fn ansi_strings_are_compared_with_and_without_regard_to_case() {
+    passes(|| {
+        let string = |text: &'static [u8]| ANSI_STRING {
+            Length: u16::try_from(text.len()).expect("the text is short"),
+            MaximumLength: u16::try_from(text.len()).expect("the text is short"),
+            Buffer: text.as_ptr().cast_mut(),
+        };
+        let [abc, upper, longer] = [&b"abc"[..], b"ABC", b"abcd"].map(string);
+        let compare = |one: &ANSI_STRING, other: &ANSI_STRING, insensitive: u8| {
+            let (one, other) = (&raw const *one, &raw const *other);
+            let compared = nt!(RtlCompareString(one, other, insensitive));
+            let equal = nt!(RtlEqualString(one, other, insensitive)) != 0;
+            assert_eq!(equal, compared == 0);
+            compared.signum()
+        };
+        assert_eq!(compare(&abc, &upper, 0), 1);
+        assert_eq!(compare(&abc, &upper, 1), 0);
+        assert_eq!(compare(&abc, &longer, 1), -1);
+    });
+}
+
 #[test]
 fn a_converted_string_is_freed() {
     passes(|| {

@@ -35,6 +35,21 @@ pub(in crate::ex) unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16
     unsafe { std::slice::from_raw_parts(string.Buffer, usize::from(string.Length / 2)) }
 }
 
+/// Returns the characters of a string in Latin-1.
+///
+/// # Safety
+/// The string is valid, or NULL.
+unsafe fn widened(string: *const ANSI_STRING) -> Vec<u16> {
+    // SAFETY: guaranteed by the caller.
+    let Some(string) = (unsafe { string.as_ref() }).filter(|string| !string.Buffer.is_null())
+    else {
+        return Vec::new();
+    };
+    // SAFETY: guaranteed by the caller.
+    let bytes = unsafe { std::slice::from_raw_parts(string.Buffer, string.Length.into()) };
+    bytes.iter().copied().map(u16::from).collect()
+}
+
 /// Returns the units before the terminating zero.
 ///
 /// # Safety
@@ -247,6 +262,36 @@ extern "C" fn RtlEqualUnicodeString(
     // SAFETY: the caller passes strings.
     let [one, other] = [one, other].map(|string| unsafe { units(string) });
     u8::from(compare(one, other, case_insensitive != 0) == 0)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-rtlcomparestring)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlCompareString(
+    one: *const ANSI_STRING,
+    other: *const ANSI_STRING,
+    case_insensitive: u8,
+) -> i32 {
+    let call = Call::enter_noted("RtlCompareString");
+    call.require_at_most(0, Rule::Irql, 0xe5);
+    // SAFETY: the caller passes strings.
+    let [one, other] = [one, other].map(|string| unsafe { widened(string) });
+    compare(&one, &other, case_insensitive != 0)
+}
+
+/// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-rtlequalstring)
+// SAFETY: see `irql`.
+#[unsafe(no_mangle)]
+extern "C" fn RtlEqualString(
+    one: *const ANSI_STRING,
+    other: *const ANSI_STRING,
+    case_insensitive: u8,
+) -> u8 {
+    let call = Call::enter_noted("RtlEqualString");
+    call.require_at_most(0, Rule::Irql, 0xe5);
+    // SAFETY: the caller passes strings.
+    let [one, other] = [one, other].map(|string| unsafe { widened(string) });
+    u8::from(compare(&one, &other, case_insensitive != 0) == 0)
 }
 
 /// The caller frees the buffer with `RtlFreeUnicodeString`.
