@@ -55,6 +55,8 @@
 //! Not in such pages are blocks of Rust's allocator, device extensions, IRPs and the buffers of direct I/O.
 //! The model finds two threads that use a list without a lock
 //! only in an exploration, and only if they use the WDK's list functions. [`explore::Shared`] is for other memory.
+//! An entry on the stack of a routine that has returned is found when the list is next used. A timer or a DPC there is found when the
+//! routine returns.
 //!
 //! The routines of a thread's driver calls may use 192 KB of the stack together ([`Config::kernel_stack`]). Driver code that needs
 //! more than the 24 KB of a kernel stack, but less than that, is not found.

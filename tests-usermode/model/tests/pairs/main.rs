@@ -59,6 +59,7 @@ mod buffers;
 mod events;
 mod filters;
 mod frame;
+mod kept;
 mod lifetimes;
 mod lists;
 mod memory;
