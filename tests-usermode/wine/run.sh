@@ -26,7 +26,7 @@ source "$here/../../cross/cargo-interlock/wine/session.sh"
 harness() {
     local start=$EPOCHREALTIME status=0
     say "harness ${*:2}"
-    wine "$1" "$package/harness.exe" "${@:2}" || status=$?
+    program "$1" "$package/harness.exe" "${@:2}" || status=$?
     awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "    (%.1f s)\n", b - a }'
     if ((status == 124 || status == 137)); then
         echo "harness $2 was stopped after $1 seconds"

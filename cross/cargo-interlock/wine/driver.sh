@@ -86,7 +86,7 @@ main() {
     install || status=1
     if (($# > 0)); then
         say "$*"
-        wine 3600 "$@" || status=$?
+        program 3600 "$@" || status=$?
     fi
     remove || status=1
     check_removed "$lines"

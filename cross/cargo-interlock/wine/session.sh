@@ -29,6 +29,19 @@ wine() {
     timeout --kill-after=10 "$1" "$wine64" "${@:2}" < /dev/null 9>&-
 }
 
+# program SECONDS PROGRAM ARGUMENT...: as `wine`, but runs the program again if Wine itself has crashed, which happens rarely. A fault
+# in a Windows program or in a driver is an exception, which does not end a process with SIGSEGV.
+program() {
+    local status=0
+    wine "$@" || status=$?
+    if ((status == 139)); then
+        say "Wine itself crashed (SIGSEGV); running the program again"
+        status=0
+        wine "$@" || status=$?
+    fi
+    return "$status"
+}
+
 # The processes of the prefix, each as its ID and command line. A zombie has no executable.
 processes() {
     local process executable
