@@ -158,11 +158,11 @@ const GUARDED: &[Search] = &[Search::guarded(1_000_000), Search::preempting(3)];
 /// A sample of the orders, for tests with too many orders for the other searches.
 const MANY: &[Search] = &[
     Search::Random {
-        schedules: 5_000,
+        schedules: 1_000,
         seed: 1,
     },
     Search::Pct {
-        schedules: 5_000,
+        schedules: 1_000,
         depth: 3,
         seed: 1,
     },

@@ -31,7 +31,7 @@ pub const TESTS: &[Test] = tests! { "queue", Waiters:
         "a handle is closed while a request arrives through it: the request is cancelled";
     removal_against_insertion, GUARDED,
         "a request arrives during a surprise removal: it is completed with STATUS_DELETE_PENDING";
-    removal_against_cancel, EVERY,
+    removal_against_cancel, GUARDED,
         "a request is cancelled during a surprise removal: it is completed once";
     lookup_against_cancel, GUARDED,
         "requests with one key are cancelled and completed by key: each is completed once, the older one first";
