@@ -411,7 +411,7 @@ impl Random {
 /// thread has the outcomes of the first 12.
 fn count() -> usize {
     let count = std::env::var("REDUCTION_PROGRAMS").ok();
-    count.and_then(|count| count.parse().ok()).unwrap_or(20)
+    count.and_then(|count| count.parse().ok()).unwrap_or(40)
 }
 
 #[test]
