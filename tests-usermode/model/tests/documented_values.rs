@@ -6,6 +6,7 @@ mod common;
 mod steps;
 
 use std::{
+    cell::Cell,
     ffi::c_void,
     mem::MaybeUninit,
     ptr::{null_mut, with_exposed_provenance},
@@ -27,10 +28,10 @@ use steps::{FIRST, Stage, Steps, complete, end_of, entry, lower, one_request};
 
 const TAG: u32 = u32::from_le_bytes(*b"test");
 
-/// The name in the last `IRP_MJ_CREATE` had this length in bytes.
-static NAME_LENGTH: AtomicI32 = AtomicI32::new(-1);
-/// The requestor of the last `IRP_MJ_CREATE`.
-static MODE: AtomicI32 = AtomicI32::new(-1);
+thread_local! {
+    /// The length of the name in bytes and the requestor of the thread's last `IRP_MJ_CREATE`.
+    static CREATED: Cell<(u16, u8)> = const { Cell::new((0, 0)) };
+}
 
 const NAMED: &str = r"\Device\Values";
 
@@ -42,9 +43,10 @@ unsafe extern "C" fn on_create(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS
         // FileName, of 64-bit Windows.
         let name = file.wrapping_byte_add(0x58).cast::<UNICODE_STRING>();
         // SAFETY: the I/O manager has filled in the object.
-        NAME_LENGTH.store(unsafe { (*name).Length }.into(), SeqCst);
+        let length = unsafe { (*name).Length };
         // SAFETY: as above.
-        MODE.store(unsafe { (*irp).RequestorMode }.into(), SeqCst);
+        let mode = unsafe { (*irp).RequestorMode };
+        CREATED.set((length, mode.cast_unsigned()));
     }
     complete(irp, STATUS_SUCCESS)
 }
@@ -89,11 +91,10 @@ fn file_object_has_the_name_below_the_device_and_the_requestor_its_mode() {
     for (name, length) in [(NAMED, 0), (r"\Device\Values\ab", 6)] {
         let file = kernel.open_device(name, Access::Read, User::System);
         file.expect("the device opens").close();
-        let seen = (NAME_LENGTH.load(SeqCst), MODE.load(SeqCst));
-        assert_eq!(seen, (length, 1), "{name}");
+        assert_eq!(CREATED.get(), (length, 1), "{name}");
     }
     common::load(&kernel, opens_by_pointer);
-    assert_eq!(MODE.load(SeqCst), 0, "the requestor is a driver");
+    assert_eq!(CREATED.get().1, 0, "the requestor is a driver");
     driver.unload();
 }
 
