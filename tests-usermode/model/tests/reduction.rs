@@ -407,11 +407,11 @@ impl Random {
     }
 }
 
-/// Returns the number of programs that are compared, which the environment can set. A search that never wakes a sleeping
-/// thread has the outcomes of the first 12.
+/// Returns the number of programs that are compared, which the environment can set; `.ci/run` compares more. A search that never
+/// wakes a sleeping thread has the outcomes of the first 12.
 fn count() -> usize {
     let count = std::env::var("REDUCTION_PROGRAMS").ok();
-    count.and_then(|count| count.parse().ok()).unwrap_or(40)
+    count.and_then(|count| count.parse().ok()).unwrap_or(24)
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub fn found_in(scenario: impl FnOnce(&Arc<Kernel>) + Send + 'static) -> Violati
     let kernel = Kernel::new(Config {
         on_violation: OnViolation::Halt,
         locations: true,
-        hang_after: Duration::from_secs(4),
+        hang_after: Duration::from_secs(2),
         ..Config::default()
     });
     let theirs = Arc::clone(&kernel);
