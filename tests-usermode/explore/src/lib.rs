@@ -117,7 +117,7 @@ impl BuiltDriver {
 const SCHEDULES: &str = "INTERLOCK_SCHEDULES";
 
 /// Tests a scenario of a [`BuiltDriver`] by [`check`], with as many schedules of each search as the environment variable
-/// `INTERLOCK_SCHEDULES` contains. The default is 1,000; or 100 for an image, whose loading takes milliseconds.
+/// `INTERLOCK_SCHEDULES` contains. The default is 500; or 100 for an image, whose loading takes milliseconds.
 ///
 /// # Panics
 /// As [`check`]; or the variable is not a number.
