@@ -123,11 +123,8 @@ const SCHEDULES: &str = "INTERLOCK_SCHEDULES";
 /// As [`check`]; or the variable is not a number.
 #[track_caller]
 pub fn hold(scenario: Scenario) {
-    let default = if env::var_os(BUILT).is_some() {
-        100
-    } else {
-        1_000
-    };
+    let is_built = env::var_os(BUILT).is_some();
+    let default = if is_built { 100 } else { 500 };
     let schedules = env::var(SCHEDULES).map_or(default, |number| {
         let parsed = number.parse();
         parsed.unwrap_or_else(|_| panic!("{SCHEDULES} is not a number: {number:?}"))

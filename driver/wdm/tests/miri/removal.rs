@@ -39,7 +39,7 @@ fn before(inline: Inline, _: *const c_void) {
     LEFT.set(left.checked_sub(1));
     if left == 0 {
         GOES_ON.store(true, SeqCst);
-        // The work item ends meanwhile, and the thread does not.
+        // Enough time for the work item to end. The thread still runs.
         sleep(Duration::from_millis(20));
     }
 }

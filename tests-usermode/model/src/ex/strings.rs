@@ -45,6 +45,8 @@ unsafe fn widened(string: *const ANSI_STRING) -> Vec<u16> {
     else {
         return Vec::new();
     };
+    // SAFETY: the buffer is not NULL.
+    unsafe { fault::touch(string.Buffer, string.Length.into()) };
     // SAFETY: guaranteed by the caller.
     let bytes = unsafe { std::slice::from_raw_parts(string.Buffer, string.Length.into()) };
     bytes.iter().copied().map(u16::from).collect()
