@@ -501,6 +501,15 @@ fn a_string_ends_in_its_block() {
         let block = &raw const block;
         nt!(RtlEqualUnicodeString(block, block, 0));
     };
+    let compare_ansi = || {
+        let longer = ANSI_STRING {
+            Length: 64,
+            MaximumLength: 64,
+            Buffer: full_block().Buffer.cast(),
+        };
+        let longer = &raw const longer;
+        nt!(RtlEqualString(longer, longer, 0));
+    };
     let copy = || {
         let mut block = full_block();
         block.Length = 64;
@@ -521,6 +530,7 @@ fn a_string_ends_in_its_block() {
         init_ansi,
         append,
         compare,
+        compare_ansi,
         copy,
         compare_memory,
     ] {
