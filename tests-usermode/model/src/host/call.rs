@@ -50,42 +50,43 @@ impl Call {
     #[inline(always)]
     pub(crate) fn enter_noted(routine: &'static str) -> Self {
         let mode = thread::set_mode(Mode::Kernel);
-        let call = Self {
-            thread: thread::current(routine),
-            routine,
-            mode,
-        };
-        call.note_routine(routine);
+        let thread = thread::current(routine);
+        thread.note_routine(routine);
         if mode != Mode::Kernel {
             footprint::touch_memory();
         }
-        if call.kernel.is_halted()
-            || call.stack_depth() > call.kernel.config.kernel_stack
-            || call.must_wait.load(Ordering::Relaxed)
-            || call.is_probed.load(Ordering::Relaxed)
+        if thread.kernel.is_halted()
+            || thread.stack_depth() > thread.kernel.config.kernel_stack
+            || thread.must_wait.load(Ordering::Relaxed)
+            || thread.is_probed.load(Ordering::Relaxed)
         {
-            call.entered_specially();
+            Self::entered_specially(routine);
         }
-        call
+        Self {
+            thread,
+            routine,
+            mode,
+        }
     }
 
     /// Enters a routine after the system has stopped, with too much on the stack, after an announced wait, or before the device gets
     /// a PnP request.
     #[cold]
     #[inline(never)]
-    fn entered_specially(&self) {
-        if self.kernel.is_halted() {
-            self.halt();
+    fn entered_specially(routine: &'static str) {
+        let call = Self::again(routine);
+        if call.kernel.is_halted() {
+            call.halt();
         }
-        let depth = self.stack_depth();
-        if depth > self.kernel.config.kernel_stack {
-            self.stack_overflows(depth);
+        let depth = call.stack_depth();
+        if depth > call.kernel.config.kernel_stack {
+            call.stack_overflows(depth);
         }
-        if self.must_wait.load(Ordering::Relaxed) {
-            self.require_announced_wait();
+        if call.must_wait.load(Ordering::Relaxed) {
+            call.require_announced_wait();
         }
-        if self.is_probed.load(Ordering::Relaxed) {
-            (self.kernel.upcalls.probe_device)(self);
+        if call.is_probed.load(Ordering::Relaxed) {
+            (call.kernel.upcalls.probe_device)(&call);
         }
     }
 
@@ -116,7 +117,6 @@ impl Call {
     }
 
     /// Makes the value of a routine that the thread has already entered.
-    #[cfg(target_os = "linux")]
     pub(crate) fn again(routine: &'static str) -> Self {
         Self {
             mode: thread::set_mode(Mode::Kernel),
