@@ -8,12 +8,22 @@ const PLACE: usize = 256;
 /// The number of slots of a block.
 const PLACES: usize = 64;
 
-type Block<T> = Box<[Option<(usize, T)>; PLACES]>;
+/// The values of `PLACE * PLACES` bytes of memory, with the offset of the address in its slot's memory.
+struct Block<T> {
+    offsets: [u8; PLACES],
+    values: [Option<T>; PLACES],
+}
+
+impl<T> Block<T> {
+    fn has(&self, (index, offset): (usize, u8)) -> bool {
+        self.values[index].is_some() && self.offsets[index] == offset
+    }
+}
 
 /// Values by address. The values of adjacent addresses are adjacent in memory, so that they share cache lines. In a
 /// hash map with 100,000 values, almost every access is a cache miss.
 pub(in crate::io) struct AddressMap<T> {
-    blocks: FxHashMap<usize, Block<T>>,
+    blocks: FxHashMap<usize, Box<Block<T>>>,
     /// The values whose slot already had a value.
     others: FxHashMap<usize, T>,
 }
@@ -28,44 +38,69 @@ impl<T> Default for AddressMap<T> {
 }
 
 impl<T> AddressMap<T> {
-    const fn place(address: usize) -> (usize, usize) {
+    /// Returns the key of an address' block, and its slot there.
+    const fn place(address: usize) -> (usize, (usize, u8)) {
+        let [offset, ..] = address.to_le_bytes();
         let place = address / PLACE;
-        (place / PLACES, place % PLACES)
+        (place / PLACES, (place % PLACES, offset))
     }
 
     pub(in crate::io) fn get(&self, address: usize) -> Option<&T> {
-        let (key, index) = Self::place(address);
-        match &self.blocks.get(&key)?[index] {
-            Some((other, value)) if *other == address => Some(value),
-            _ => self.others.get(&address),
+        let (key, slot) = Self::place(address);
+        let block = self.blocks.get(&key)?;
+        if block.has(slot) {
+            block.values[slot.0].as_ref()
+        } else {
+            self.others.get(&address)
+        }
+    }
+
+    pub(in crate::io) fn get_mut(&mut self, address: usize) -> Option<&mut T> {
+        let (key, slot) = Self::place(address);
+        let block = self.blocks.get_mut(&key)?;
+        if block.has(slot) {
+            block.values[slot.0].as_mut()
+        } else {
+            self.others.get_mut(&address)
         }
     }
 
     pub(in crate::io) fn insert(&mut self, address: usize, value: T) {
-        let (key, index) = Self::place(address);
-        let block = self.blocks.entry(key);
-        let block = block.or_insert_with(|| Box::new([const { None }; PLACES]));
-        let place = &mut block[index];
-        if place.as_ref().is_some_and(|(other, _)| *other != address) {
+        let (key, slot) = Self::place(address);
+        let block = self.blocks.entry(key).or_insert_with(|| {
+            Box::new(Block {
+                offsets: [0; PLACES],
+                values: [const { None }; PLACES],
+            })
+        });
+        if block.values[slot.0].is_some() && !block.has(slot) {
             self.others.insert(address, value);
         } else {
-            *place = Some((address, value));
+            block.offsets[slot.0] = slot.1;
+            block.values[slot.0] = Some(value);
             self.others.remove(&address);
         }
     }
 
     pub(in crate::io) fn remove(&mut self, address: usize) -> Option<T> {
-        let (key, index) = Self::place(address);
-        let place = &mut self.blocks.get_mut(&key)?[index];
-        match place.take_if(|(other, _)| *other == address) {
-            Some((_, value)) => Some(value),
-            None => self.others.remove(&address),
+        let (key, slot) = Self::place(address);
+        let block = self.blocks.get_mut(&key)?;
+        if block.has(slot) {
+            block.values[slot.0].take()
+        } else {
+            self.others.remove(&address)
         }
     }
 
     pub(in crate::io) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
-        let places = self.blocks.values().flat_map(|block| block.iter());
-        let near = places.flatten().map(|(address, value)| (*address, value));
+        let near = self.blocks.iter().flat_map(|(key, block)| {
+            let start = key * PLACES;
+            let slots = block.values.iter().zip(block.offsets).enumerate();
+            slots.filter_map(move |(index, (value, offset))| {
+                let address = (start + index) * PLACE + usize::from(offset);
+                Some((address, value.as_ref()?))
+            })
+        });
         near.chain(self.others.iter().map(|(address, value)| (*address, value)))
     }
 

@@ -163,16 +163,9 @@ impl Call {
         let found = {
             let mut locks = locked(&self.kernel.io().remove_locks.0);
             let holds = locks.get_mut(&lock.addr());
-            let held = holds.as_ref().and_then(|holds| holds.get(tag.addr()));
-            Self::touch_tag(lock, tag, held.map_or(0, |count| count - 1));
-            holds.is_some_and(|holds| match holds.remove(tag.addr()) {
-                Some(1) => true,
-                Some(count) => {
-                    holds.insert(tag.addr(), count - 1);
-                    true
-                }
-                None => false,
-            })
+            let count = holds.and_then(|holds| remove_one(holds, tag.addr()));
+            Self::touch_tag(lock, tag, count.unwrap_or_default());
+            count.is_some()
         };
         self.require(found, Rule::RemoveLock, || {
             let bug_check = BugCheck::verifier(subcode, [lock.addr() as u64, tag.addr() as u64, 0]);
@@ -181,6 +174,17 @@ impl Call {
             (bug_check, what)
         });
     }
+}
+
+/// Removes a hold of a tag; returns how many are left, or `None` if there was none.
+fn remove_one(holds: &mut AddressMap<i32>, tag: usize) -> Option<i32> {
+    let count = holds.get_mut(tag)?;
+    *count -= 1;
+    let left = *count;
+    if left == 0 {
+        holds.remove(tag);
+    }
+    Some(left)
 }
 
 // SAFETY: see `irql`.
@@ -248,7 +252,7 @@ extern "C" fn IoAcquireRemoveLockEx(
         return STATUS_DELETE_PENDING;
     }
     if let Some(holds) = locked(&call.kernel.io().remove_locks.0).get_mut(&lock.addr()) {
-        let count = holds.remove(tag.addr()).unwrap_or_default();
+        let count = holds.get(tag.addr()).copied().unwrap_or_default();
         Call::touch_tag(lock, tag, count);
         holds.insert(tag.addr(), count + 1);
     }
