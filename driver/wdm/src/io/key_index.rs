@@ -50,7 +50,7 @@ impl KeyNode {
 
     /// Returns the node's priority. No node has a higher one than its parent.
     fn priority(&self) -> u64 {
-        mix(core::ptr::from_ref(self).addr() as u64 ^ self.place.1)
+        mix(core::ptr::from_ref(self).addr() as u64)
     }
 
     /// Returns the child on the side where a node with this `place` is, or would be.
