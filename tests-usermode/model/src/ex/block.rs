@@ -1,9 +1,9 @@
 //! The memory of a pool block: in a special page, or with guard bytes after it.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 
 use crate::{
-    ex::pool::ALIGNMENT,
+    ex::{allocator::HOST, pool::ALIGNMENT},
     host::{
         Call,
         layout::PAGE_SIZE,
@@ -72,7 +72,7 @@ impl Block {
             start
         } else {
             // SAFETY: the layout's size is not zero.
-            let start = unsafe { System.alloc_zeroed(self.whole) };
+            let start = unsafe { HOST.alloc_zeroed(self.whole) };
             start.expose_provenance();
             start
         };
@@ -118,7 +118,7 @@ pub(in crate::ex) unsafe fn release(address: usize, block: Block) {
     }
     let start = std::ptr::with_exposed_provenance_mut(address - block.offset);
     // SAFETY: guaranteed by the caller.
-    unsafe { System.dealloc(start, block.whole) };
+    unsafe { HOST.dealloc(start, block.whole) };
 }
 
 impl Call {
