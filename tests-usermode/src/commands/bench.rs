@@ -30,6 +30,7 @@ const TEST: &str = "queue::cancel_against_completion";
 /// Measures, and prints tables.
 pub fn bench() -> Result<Exit> {
     target::start(&On::MODEL)?;
+    load::closing()?;
     anstream::println!("requests  pend      cancel    complete  a request, in microseconds");
     let mut each = Vec::new();
     for count in COUNTS {

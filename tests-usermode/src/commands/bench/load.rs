@@ -27,9 +27,9 @@ const MOST_CLOSE_GROWTH: f64 = 5.0;
 
 /// How long closing the handle with the most requests may take: the shortest of several times, since other programs make it longer.
 ///
-/// The aim is 50 ms, 1 microsecond a request. The model makes some 20 calls for each request, with their checks, which is 7,000
-/// instructions, and takes 1.3 microseconds with few requests; with the most, each request is out of the cache.
-const LONGEST_CLOSE: Duration = Duration::from_millis(250);
+/// The aim is 50 ms, 1 microsecond a request. The model makes some 20 calls for each request, with their checks, which take 0.9
+/// microseconds if the request is in the cache. The limit leaves room for a busy machine.
+const LONGEST_CLOSE: Duration = Duration::from_millis(150);
 const CLOSE_ROUNDS: usize = 3;
 
 /// A measurement: its name, the queue on which the other requests are pending, and the function that measures once.
@@ -41,6 +41,30 @@ const ROWS: [Row; 4] = [
     ("close, fifo", queue::FIFO, close),
     ("close, serial", queue::SERIAL, close),
 ];
+
+/// Measures how long closing a handle with many requests takes. It comes first: later the memory of adjacent requests is scattered,
+/// which takes up to a third longer.
+pub fn closing() -> Result {
+    let mut each = Vec::new();
+    for count in [FEW, MANY] {
+        let mut time = Duration::MAX;
+        for _ in 0..CLOSE_ROUNDS {
+            time = time.min(close_one_of_two(count)?);
+        }
+        let micros = time.as_secs_f64() * 1e6 / f64::from(count);
+        anstream::println!(
+            "closing one of two handles with {count} requests each: {:.1} ms, {micros:.2} microseconds a request",
+            time.as_secs_f64() * 1e3
+        );
+        each.push(micros);
+        ensure(time <= LONGEST_CLOSE, || {
+            format!("closing a handle with {count} requests takes {time:?}, not {LONGEST_CLOSE:?}")
+        })?;
+    }
+    ensure(each[1] <= each[0] * MOST_CLOSE_GROWTH, || {
+        format!("the time of closing grows {:.1} times", each[1] / each[0])
+    })
+}
 
 /// Measures, prints a table, and fails if a time grows with the number of pending requests.
 pub fn loaded() -> Result<()> {
@@ -61,25 +85,6 @@ pub fn loaded() -> Result<()> {
         }
     }
     holds()?;
-    let mut each = Vec::new();
-    for count in [FEW, MANY] {
-        let mut time = Duration::MAX;
-        for _ in 0..CLOSE_ROUNDS {
-            time = time.min(close_one_of_two(count)?);
-        }
-        let micros = time.as_secs_f64() * 1e6 / f64::from(count);
-        anstream::println!(
-            "closing one of two handles with {count} requests each: {:.1} ms, {micros:.2} microseconds a request",
-            time.as_secs_f64() * 1e3
-        );
-        each.push(micros);
-        ensure(time <= LONGEST_CLOSE, || {
-            format!("closing a handle with {count} requests takes {time:?}, not {LONGEST_CLOSE:?}")
-        })?;
-    }
-    if each[1] > each[0] * MOST_CLOSE_GROWTH {
-        grown.push(format!("closing {:.1} times", each[1] / each[0]));
-    }
     ensure(grown.is_empty(), || {
         let grown = grown.join(", ");
         format!("the time grows with the number of other pending requests: {grown}")
