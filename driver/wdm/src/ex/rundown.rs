@@ -100,11 +100,11 @@ impl<T> Rundown<T> {
     #[doc(alias = "KeLeaveCriticalRegion")]
     pub fn access<L: AtMostDispatch, R>(
         &self,
-        _irql: &mut L,
+        irql: &mut L,
         f: impl FnOnce(&T, &mut ObjectHeld<L::Held>) -> R,
     ) -> Option<R> {
         // A suspended thread would keep the thread that runs down the value waiting.
-        let _region = CriticalRegion::enter_if_needed();
+        let _region = CriticalRegion::enter_if_needed(irql);
         if !self.reference.acquire() {
             return None;
         }

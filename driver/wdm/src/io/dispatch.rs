@@ -129,16 +129,18 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
     unsafe { complete(irp, NtStatus::SUCCESS) }
 }
 
-/// Calls a method of a device's state with an IRP, in a critical region, with two holds of the remove lock: the IRP's, which is released with
-/// the IRP, and one for the call, which keeps the state.
+/// Calls a method of a device's state with an IRP, in the critical region that `enter` enters, with two holds of the remove lock: the IRP's,
+/// which is released with the IRP, and one for the call, which keeps the state.
 ///
 /// # Safety
 /// Called by a dispatch routine with the arguments that the I/O manager passed to it. The device object is one of this crate's, and its
 /// state is a `D`. `method` completes, pends or passes on the IRP, and returns the status.
-pub(crate) unsafe fn call<D>(
+pub(crate) unsafe fn call<D, L, R>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
-    method: impl FnOnce(&D, &Extension) -> i32,
+    mut irql: L,
+    enter: impl FnOnce(&L) -> R,
+    method: impl FnOnce(&D, &Extension, &mut L) -> i32,
 ) -> i32 {
     // SAFETY: the I/O manager holds a reference to the device object during the call.
     let extension = unsafe { Extension::of(object) };
@@ -152,9 +154,9 @@ pub(crate) unsafe fn call<D>(
         // SAFETY: as above, and the IRP has a hold.
         return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
     }
-    let region = CriticalRegion::enter_if_needed();
+    let region = enter(&irql);
     // SAFETY: the state is a `D`, and the call's hold keeps it until the release below.
-    let status = method(unsafe { extension.device::<D>() }, extension);
+    let status = method(unsafe { extension.device::<D>() }, extension, &mut irql);
     // A thread that was suspended during the call stops here. Its IRP and file may be gone, so only the call's hold keeps the driver loaded.
     drop(region);
     // SAFETY: the call's hold was acquired above, and the state is no longer used.
@@ -170,7 +172,7 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
 ) -> i32 {
-    let method = |device: &D, extension: &Extension| {
+    let method = |device: &D, extension: &Extension, irql: &mut PassiveLevel| {
         if extension.is_gone() {
             // SAFETY: this routine owns the IRP, which has a hold.
             return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
@@ -184,31 +186,29 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
         };
         // SAFETY: this routine owns the IRP, which has a hold, and makes one `Irp` from it.
         let irp = unsafe { Irp::from_raw(irp) };
-        // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL to a device that user mode opened:
-        // https://learn.microsoft.com/windows-hardware/drivers/ifs/dispatch-routine-irql-and-thread-context
-        let mut irql = unsafe { PassiveLevel::assume() };
         let handled = match irp.major() {
-            MajorFunction::Read => device.read(irp, &file.state, &mut irql),
-            MajorFunction::Write => device.write(irp, &file.state, &mut irql),
-            MajorFunction::FlushBuffers => device.flush(irp, &file.state, &mut irql),
-            MajorFunction::QueryInformation => {
-                device.query_information(irp, &file.state, &mut irql)
-            }
-            MajorFunction::SetInformation => device.set_information(irp, &file.state, &mut irql),
-            _ => device.device_control(irp, &file.state, &mut irql),
+            MajorFunction::Read => device.read(irp, &file.state, irql),
+            MajorFunction::Write => device.write(irp, &file.state, irql),
+            MajorFunction::FlushBuffers => device.flush(irp, &file.state, irql),
+            MajorFunction::QueryInformation => device.query_information(irp, &file.state, irql),
+            MajorFunction::SetInformation => device.set_information(irp, &file.state, irql),
+            _ => device.device_control(irp, &file.state, irql),
         };
         let status = handled.status();
         // The calls of `cleanup` and `remove` may have run before this call made the device keep another request.
         if file.is_cleaned_up() {
-            device.cleanup(&file.state, &mut irql);
+            device.cleanup(&file.state, irql);
         }
         if extension.is_gone() {
-            device.remove(&mut irql);
+            device.remove(irql);
         }
         status
     };
+    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL to a device that user mode opened:
+    // https://learn.microsoft.com/windows-hardware/drivers/ifs/dispatch-routine-irql-and-thread-context
+    let irql = unsafe { PassiveLevel::assume() };
     // SAFETY: the I/O manager has just given the IRP to this routine, and the state is a `D`.
-    unsafe { call(object, irp, method) }
+    unsafe { call(object, irp, irql, CriticalRegion::enter, method) }
 }
 
 /// `IRP_MJ_INTERNAL_DEVICE_CONTROL`, which other drivers send.
@@ -219,22 +219,22 @@ pub(crate) unsafe extern "C" fn internal_device_control<D: Device>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
 ) -> i32 {
-    let method = |device: &D, extension: &Extension| {
+    let method = |device: &D, extension: &Extension, irql: &mut CallerLevel| {
         if extension.is_gone() {
             // SAFETY: this routine owns the IRP, which has a hold.
             return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
         }
         // SAFETY: this routine owns the IRP, which has a hold, and makes one `Irp` from it.
         let irp = unsafe { Irp::from_raw(irp) };
-        // SAFETY: another driver sends this request at DISPATCH_LEVEL or lower, with no spin lock held.
-        let mut irql = unsafe { CallerLevel::assume() };
-        let status = device.internal_device_control(irp, &mut irql).status();
+        let status = device.internal_device_control(irp, irql).status();
         // SAFETY: the call has a hold.
         unsafe { Extension::called(object) };
         status
     };
+    // SAFETY: another driver sends this request at DISPATCH_LEVEL or lower, with no spin lock held.
+    let irql = unsafe { CallerLevel::assume() };
     // SAFETY: this routine was just given the IRP, and the state is a `D`.
-    unsafe { call(object, irp, method) }
+    unsafe { call(object, irp, irql, CriticalRegion::enter_if_needed, method) }
 }
 
 /// `IRP_MJ_SHUTDOWN`, of a device that is registered for it.
@@ -245,9 +245,8 @@ pub(crate) unsafe extern "C" fn shutdown<D: Device>(
     object: *mut nt::DEVICE_OBJECT,
     irp: *mut nt::IRP,
 ) -> i32 {
-    let method = |device: &D, _: &Extension| {
-        // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
-        device.shutdown(&mut unsafe { PassiveLevel::assume() });
+    let method = |device: &D, _: &Extension, irql: &mut PassiveLevel| {
+        device.shutdown(irql);
         // SAFETY: this routine owns the IRP, which has a hold.
         unsafe { complete(irp, NtStatus::SUCCESS) }
     };
@@ -258,8 +257,10 @@ pub(crate) unsafe extern "C" fn shutdown<D: Device>(
         // SAFETY: this routine owns the IRP, at PASSIVE_LEVEL.
         return unsafe { complete_unheld(irp, NtStatus::SUCCESS) };
     }
+    // SAFETY: the I/O manager sends this request at PASSIVE_LEVEL.
+    let irql = unsafe { PassiveLevel::assume() };
     // SAFETY: the I/O manager has just given the IRP to this routine, and the state is a `D`.
-    unsafe { call(object, irp, method) }
+    unsafe { call(object, irp, irql, CriticalRegion::enter, method) }
 }
 
 /// `IRP_MJ_SYSTEM_CONTROL`: passed to the driver below.

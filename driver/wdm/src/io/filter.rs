@@ -13,7 +13,7 @@ use crate::{
         forward::{forward_and_wait, pass_down},
         pnp::{add, complete, remove, succeed_and_pass_down},
     },
-    ke::irql::CallerLevel,
+    ke::{critical_region::CriticalRegion, irql::CallerLevel},
 };
 
 /// The device of a filter driver: its state, and how it handles the requests of the device that it filters.
@@ -265,11 +265,9 @@ unsafe fn attach(
 /// # Safety
 /// Called by the I/O manager or a driver above, for a device object of this crate whose state is an `F`.
 unsafe extern "C" fn request<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
-    let method = |filter: &F, extension: &Extension| {
+    let method = |filter: &F, extension: &Extension, irql: &mut CallerLevel| {
         // SAFETY: this routine owns the IRP, which has a hold, and makes one `Irp` from it.
         let irp = unsafe { Irp::from_raw(irp) };
-        // SAFETY: requests are sent at DISPATCH_LEVEL or lower, with no spin lock held.
-        let mut irql = unsafe { CallerLevel::assume() };
         let major = irp.major();
         let handled = if major.opens_or_closes() {
             // SAFETY: the I/O manager sends these requests at PASSIVE_LEVEL.
@@ -283,17 +281,19 @@ unsafe extern "C" fn request<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mu
             }
             filter.open_or_close(FileIrp::new(irp), &mut irql)
         } else {
-            filter.request(irp, &mut irql)
+            filter.request(irp, irql)
         };
         let status = handled.status();
         // The call of `remove` may have run before this call made the filter keep another request.
         if extension.is_gone() {
-            filter.remove(&mut irql);
+            filter.remove(irql);
         }
         status
     };
+    // SAFETY: requests are sent at DISPATCH_LEVEL or lower, with no spin lock held.
+    let irql = unsafe { CallerLevel::assume() };
     // SAFETY: this routine was just given the IRP, and the state is an `F`.
-    unsafe { call(object, irp, method) }
+    unsafe { call(object, irp, irql, CriticalRegion::enter_if_needed, method) }
 }
 
 /// `IRP_MJ_PNP`.

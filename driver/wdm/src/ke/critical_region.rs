@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use crate::PassiveLevel;
+use crate::{PassiveLevel, irql::AtMostDispatch};
 
 /// A critical region of the current thread, which gets no normal kernel APC until the value is dropped
 /// (`KeEnterCriticalRegion`, `KeLeaveCriticalRegion`).
@@ -30,8 +30,8 @@ impl CriticalRegion {
     /// region, and stays there until the routine that calls this returns.
     ///
     /// WDK: [KeAreAllApcsDisabled](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-keareallapcsdisabled).
-    pub(crate) fn enter_if_needed() -> Option<Self> {
-        // SAFETY: the IRQL is at most DISPATCH_LEVEL, as in all code of a driver on this crate.
+    pub(crate) fn enter_if_needed<L: AtMostDispatch>(_irql: &L) -> Option<Self> {
+        // SAFETY: the token says that the IRQL is at most DISPATCH_LEVEL.
         let are_disabled = unsafe { nt::KeAreAllApcsDisabled() } != 0;
         // SAFETY: the IRQL is PASSIVE_LEVEL.
         (!are_disabled).then(|| unsafe { Self::enter_unchecked() })
