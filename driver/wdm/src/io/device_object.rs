@@ -66,7 +66,7 @@ struct Inner {
     object: *mut nt::DEVICE_OBJECT,
     item: *mut nt::IO_WORKITEM,
     list: AtomicPtr<Deferred>,
-    /// 1 while the work item is queued or running, plus 1 for each thread that will queue it.
+    /// The number of [`Deferred`] that are deferred, or will be, and are not done.
     work: AtomicUsize,
     /// Whether the device is attached to a lower one, and its extension initialised.
     attached: AtomicBool,
@@ -230,6 +230,16 @@ impl DeviceObject {
     /// `link` is initialised and on no list, and stays valid until its routine is called with it. The routine is
     /// called once.
     pub(crate) unsafe fn defer(&self, link: NonNull<Deferred>) {
+        self.expect_work();
+        // SAFETY: guaranteed by the caller.
+        unsafe { self.defer_expected(link) };
+    }
+
+    /// Like [`DeviceObject::defer`], for work that [`DeviceObject::expect_work`] has announced.
+    ///
+    /// # Safety
+    /// As for [`DeviceObject::defer`].
+    pub(crate) unsafe fn defer_expected(&self, link: NonNull<Deferred>) {
         let list = &self.inner().list;
         let mut first = list.load(Ordering::Relaxed);
         loop {
@@ -247,7 +257,6 @@ impl DeviceObject {
             }
         }
         if first.is_null() {
-            self.expect_work();
             // The reference of the work item, which `run` releases.
             let context = ManuallyDrop::new(self.clone()).inner.as_ptr();
             // SAFETY: the list was NULL, so the work item is not queued, and a call of `run` that has not returned
@@ -263,18 +272,12 @@ impl DeviceObject {
         }
     }
 
-    /// Announces work of the work item, so that the removal and the unload wait for it too: the work that the work item was just
-    /// queued for, or that another thread will defer.
+    /// Announces work, so that the removal and the unload wait for it. Before the link is on the list, since the thread whose link was the
+    /// first queues the work item for all, and may do that later.
     pub(crate) fn expect_work(&self) {
         unload::begin_work();
         // Relaxed: the removal begins its wait after the caller has given up what it owns, or the caller is itself work that is expected.
         self.inner().work.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Ends the work that [`DeviceObject::expect_work`] announced. Called by the deferred work itself, after which [`run`] sets the event.
-    pub(crate) fn end_expected_work(&self) {
-        self.inner().work.fetch_sub(1, Ordering::Relaxed);
-        unload::end_work();
     }
 
     /// Waits until all deferred work is done, and prevents work items of the device from being queued again.
@@ -283,7 +286,6 @@ impl DeviceObject {
     pub(crate) fn end_work<L: Waitable>(&self, irql: &mut L) {
         let inner = self.inner();
         inner.ending.store(true, Ordering::Relaxed);
-        // One number for both kinds of work: the work item can drop a `Thread`, for whose end it is then expected again.
         // Acquire pairs with the Release in `run`.
         while inner.work.load(Ordering::Acquire) != 0 {
             // SAFETY: the event was initialised in place, and stays there as long as this reference.
@@ -337,6 +339,8 @@ unsafe extern "C" fn run(_object: *mut nt::DEVICE_OBJECT, context: *mut c_void) 
     let inner = unsafe { NonNull::new_unchecked(context.cast()) };
     // The reference that `defer` gave up.
     let device = DeviceObject { inner };
+    // The routine itself is work too, after the last piece of work.
+    unload::begin_work();
     let list = &device.inner().list;
     loop {
         // Acquire pairs with the Release in `defer`.
@@ -357,10 +361,11 @@ unsafe extern "C" fn run(_object: *mut nt::DEVICE_OBJECT, context: *mut c_void) 
             link = unsafe { (*first.as_ptr()).next };
             // SAFETY: the link was passed to `defer` with its routine, which is called once.
             unsafe { Deferred::run(first, &mut irql) };
+            // Release, so that the thread that waits observes the effects of the work.
+            device.inner().work.fetch_sub(1, Ordering::Release);
+            unload::end_work();
         }
     }
-    // Release, so that the thread that waits observes the effects of the work.
-    device.inner().work.fetch_sub(1, Ordering::Release);
     // SAFETY: the event was initialised in place, and stays there as long as `device`.
     unsafe { nt::KeSetEvent(device.inner().idle.get(), 0, 0) };
     drop(device);

@@ -274,7 +274,8 @@ impl<C: ThreadRoutine> Inner<C> {
         // The pointer is that of the whole value, which starts with the link.
         let link = NonNull::<Self>::from_ref(self).cast::<Deferred>();
         // SAFETY: the first of the two ends only sets the flag, so the link is on no list. It stays valid until its routine drops the owner.
-        unsafe { device.defer(link) };
+        // The drop has announced the work.
+        unsafe { device.defer_expected(link) };
     }
 }
 
@@ -329,7 +330,4 @@ unsafe fn ended<C: ThreadRoutine>(link: NonNull<Deferred>, irql: &mut PassiveLev
     unsafe { wait::for_thread(handle, irql) };
     // SAFETY: the handle is open, and is not used again.
     let _ = unsafe { nt::ZwClose(handle) };
-    let device = inner.device.clone();
-    drop(inner);
-    device.end_expected_work();
 }

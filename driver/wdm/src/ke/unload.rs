@@ -6,7 +6,7 @@ use nt::atomic::AtomicUsize;
 
 use crate::{PassiveLevel, ke::wait};
 
-/// The number of DPCs and threads of all devices, plus [`WORK`] for each work item that is queued, running or expected.
+/// The number of DPCs and threads of all devices, plus [`WORK`] for each piece of work that is or will be deferred to a work item.
 ///
 /// One word: a DPC can queue the work item that drops it. With a word for each, a read of the first and then of the second could find
 /// neither the work item, which is queued after the first read, nor the DPC, which is dropped before the second.
@@ -30,7 +30,7 @@ impl Drop for Live {
     }
 }
 
-/// Announces work of a work item.
+/// Announces a piece of work.
 pub(crate) fn begin_work() {
     // A relaxed increment is enough: whatever keeps the driver loaded during this call ends after it. If that is another work item or
     // a DPC, its own decrement follows.

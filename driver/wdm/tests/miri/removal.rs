@@ -1,33 +1,45 @@
-//! A device is removed while a work item drops the last owner of a thread, which then ends: at each step of the removal.
+//! A device is removed while other threads drop values of it: between any two accesses to atomic variables.
 
 use std::{
     cell::Cell,
     ffi::c_void,
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
-    thread::sleep,
+    sync::atomic::{
+        AtomicBool, AtomicU32,
+        Ordering::{Relaxed, SeqCst},
+    },
+    thread::{self, sleep},
     time::Duration,
 };
 
 use nt::{STATUS_SUCCESS, model::Inline};
 use pinned_init::{PinInit, pin_data, try_pin_init};
-use wdm::{Device, Error, NewDevice, PassiveLevel, Shared, SpinLock, Thread, ThreadRoutine};
+use wdm::{
+    Device, Error, InterlockedOwner, NewDevice, PassiveLevel, Shared, SpinLock, Thread,
+    ThreadRoutine,
+};
 
-use crate::kernel::{Kernel, io::Loaded};
+use crate::kernel::{
+    Kernel,
+    io::{Loaded, at_passive},
+};
 
-/// More accesses to atomic variables than the removal makes after it has freed the device's state.
-const STEPS: u32 = 8;
+/// More accesses to atomic variables than a removal makes after it has freed the device's state, or a thread that drops a value.
+const STEPS: u32 = 12;
+
+/// The access before which a thread stops for a moment.
+static STEP: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
-    /// The step of the removal before which the work item runs.
-    static STEP: Cell<u32> = const { Cell::new(0) };
-    /// The accesses that this thread makes before that, if it has freed the device's state.
+    /// The accesses that this thread makes before that one.
     static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
-/// Whether the work item may go on.
+/// Whether the thread has stopped, so the others may go on.
 static GOES_ON: AtomicBool = AtomicBool::new(false);
-/// Whether the thread's routine has ended.
+/// Whether the work has ended that the removal waits for.
 static HAS_ENDED: AtomicBool = AtomicBool::new(false);
+/// Whether the device was removed.
+static IS_REMOVED: AtomicBool = AtomicBool::new(false);
 
 fn before(inline: Inline, _: *const c_void) {
     if inline != Inline::Atomic {
@@ -39,8 +51,31 @@ fn before(inline: Inline, _: *const c_void) {
     LEFT.set(left.checked_sub(1));
     if left == 0 {
         GOES_ON.store(true, SeqCst);
-        // Enough time for the work item to end. The thread still runs.
-        sleep(Duration::from_millis(20));
+        // Enough time for the other threads.
+        wait_for(&IS_REMOVED, 20);
+    }
+}
+
+/// Waits until a flag is set, at most for a number of milliseconds.
+fn wait_for(flag: &AtomicBool, milliseconds: u32) {
+    for _ in 0..milliseconds {
+        if flag.load(SeqCst) {
+            break;
+        }
+        sleep(Duration::from_millis(1));
+    }
+}
+
+/// Runs a test with each step.
+fn at_each_step(test: impl Fn(u32)) {
+    let _kernel = Kernel::start();
+    nt::model::watch(before);
+    for step in 0..STEPS {
+        STEP.store(step, Relaxed);
+        GOES_ON.store(false, SeqCst);
+        HAS_ENDED.store(false, SeqCst);
+        IS_REMOVED.store(false, SeqCst);
+        test(step);
     }
 }
 
@@ -61,12 +96,7 @@ struct Owner(#[expect(dead_code, reason = "it is dropped")] Thread<Slow>);
 impl Drop for Owner {
     fn drop(&mut self) {
         // The removal may wait for this work item before it reaches the step.
-        for _ in 0..50 {
-            if GOES_ON.load(SeqCst) {
-                break;
-            }
-            sleep(Duration::from_millis(1));
-        }
+        wait_for(&GOES_ON, 50);
     }
 }
 
@@ -98,22 +128,87 @@ impl Device for State {
 #[pinned_init::pinned_drop]
 impl PinnedDrop for State {
     fn drop(self: std::pin::Pin<&mut Self>) {
-        LEFT.set(Some(STEP.get()));
+        LEFT.set(Some(STEP.load(Relaxed)));
     }
 }
 
 #[test]
 fn a_removal_waits_for_a_thread_that_a_work_item_drops() {
-    let _kernel = Kernel::start();
-    nt::model::watch(before);
-    for step in 0..STEPS {
-        STEP.set(step);
-        GOES_ON.store(false, SeqCst);
-        HAS_ENDED.store(false, SeqCst);
+    at_each_step(|step| {
         let loaded = Loaded::new::<State>();
         assert_eq!(loaded.pnp(nt::IRP_MN_REMOVE_DEVICE), STATUS_SUCCESS);
         LEFT.set(None);
         assert!(HAS_ENDED.load(SeqCst), "the thread runs, at step {step}");
         loaded.unload_removed();
+    });
+}
+
+/// A value whose drop sets the flag, if it is the device's.
+struct Value {
+    is_of_device: bool,
+}
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        if self.is_of_device {
+            HAS_ENDED.store(true, SeqCst);
+        }
     }
+}
+
+/// A value that was made for the device, and that another thread drops.
+static OTHER: InterlockedOwner<Shared<Value>> = InterlockedOwner::new();
+/// Held when the value is dropped.
+static LOCK: SpinLock<()> = SpinLock::new_static(());
+
+#[pin_data]
+struct Owning {
+    #[pin]
+    value: SpinLock<Option<Shared<Value>>>,
+}
+
+impl Device for Owning {
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let mut value = |is_of_device| -> Result<Shared<Value>, Error> {
+            Shared::new(Value { is_of_device }, device, irql)
+        };
+        drop(OTHER.exchange(Some(value(false)?)));
+        let own = value(true)?;
+        Ok(try_pin_init!(Self { value <- SpinLock::new(Some(own)) }? Error))
+    }
+
+    fn remove(&self, irql: &mut PassiveLevel) {
+        self.value.with(irql, |value, _| drop(value.take()));
+    }
+}
+
+/// Drops the other value at `DISPATCH_LEVEL`, and stops before the step.
+fn drop_other(irql: &mut PassiveLevel) {
+    LOCK.with(irql, |(), _| {
+        LEFT.set(Some(STEP.load(Relaxed)));
+        drop(OTHER.take());
+        LEFT.set(None);
+    });
+    GOES_ON.store(true, SeqCst);
+}
+
+#[test]
+fn a_removal_waits_for_its_values_if_another_thread_queues_the_work_item() {
+    at_each_step(|step| {
+        let loaded = Loaded::new::<Owning>();
+        let other = thread::spawn(|| at_passive(drop_other));
+        while !GOES_ON.load(SeqCst) {
+            sleep(Duration::from_millis(1));
+        }
+        assert_eq!(loaded.pnp(nt::IRP_MN_REMOVE_DEVICE), STATUS_SUCCESS);
+        IS_REMOVED.store(true, SeqCst);
+        assert!(HAS_ENDED.load(SeqCst), "the value exists, at step {step}");
+        other.join().expect("the other thread");
+        loaded.unload_removed();
+    });
 }
