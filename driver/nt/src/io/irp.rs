@@ -414,7 +414,8 @@ pub fn second_list_entry(irp: *mut IRP) -> *mut LIST_ENTRY {
     overlay(irp).cast()
 }
 
-/// Returns the IRP of a second list entry. ///
+/// Returns the IRP of a second list entry.
+///
 /// # Safety
 /// `entry` was returned by [`second_list_entry`].
 #[must_use]
@@ -426,7 +427,7 @@ pub unsafe fn from_second_list_entry(entry: *mut LIST_ENTRY) -> *mut IRP {
 /// Reads word `N` of `Tail.Overlay.DriverContext`.
 ///
 /// # Safety
-/// The driver owns `irp`, and the word was set.
+/// The driver owns `irp`.
 #[must_use]
 pub unsafe fn driver_context<const N: usize>(irp: *mut IRP) -> *mut c_void {
     // SAFETY: the driver owns the IRP, so it may use the words.
@@ -450,7 +451,7 @@ fn driver_context_word<const N: usize>(irp: *mut IRP) -> *mut *mut c_void {
 /// Reads `Parameters.Others.Argument4` of the driver's stack location.
 ///
 /// # Safety
-/// The driver owns `irp`, or the caller is its Cancel routine; and [`set_argument4`] was called for it.
+/// The driver owns `irp`, or the caller is its Cancel routine.
 #[must_use]
 pub unsafe fn argument4(irp: *mut IRP) -> *mut c_void {
     // SAFETY: guaranteed by the caller.
@@ -463,7 +464,7 @@ pub unsafe fn argument4(irp: *mut IRP) -> *mut c_void {
 /// field holds the address of the sender's input buffer, which drivers do not use.
 ///
 /// # Safety
-/// The caller owns `irp`, does not pass it on, and does not need the old value.
+/// The caller owns `irp`. If it is passed on, the lower drivers do not need the old value.
 pub unsafe fn set_argument4(irp: *mut IRP, word: *mut c_void) {
     // SAFETY: guaranteed by the caller.
     let stack = unsafe { current_stack_location(irp) };

@@ -474,6 +474,7 @@ unsafe fn complete_dropped<R: Record>(link: NonNull<Deferred>, irql: &mut Passiv
     if unsafe { IrpView::<R>::new(&irp) }.major().opens_or_closes() {
         // SAFETY: guaranteed by the caller; the filter has forwarded the IRP, so it has the status of the lower drivers: an open that
         // they have completed with success must not fail, since the I/O manager would not close the file, and a close must not fail at all.
+        // A filter that drops the IRP instead of forwarding it never returns from its method, so the I/O manager does not use the file.
         unsafe { finish_unchanged::<R>(irp) };
         return;
     }
