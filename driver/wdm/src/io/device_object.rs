@@ -3,7 +3,7 @@
 use core::{
     cell::UnsafeCell,
     ffi::c_void,
-    mem::{ManuallyDrop, offset_of},
+    mem::{ManuallyDrop, MaybeUninit, offset_of},
     ptr::{NonNull, dangling_mut, null_mut},
     sync::atomic::{Ordering, fence},
 };
@@ -73,6 +73,8 @@ struct Inner {
     /// Whether the removal (`IRP_MN_REMOVE_DEVICE`) has begun to wait for deferred work, so that work items are no longer queued.
     ending: AtomicBool,
     power: Power,
+    /// The link of the deferred part of the power policy.
+    power_link: UnsafeCell<MaybeUninit<Deferred>>,
     /// Set each time the work item ends.
     #[pin]
     idle: UnsafeCell<nt::KEVENT>,
@@ -157,6 +159,7 @@ impl DeviceObject {
             attached: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             power: Power::new(),
+            power_link: UnsafeCell::new(MaybeUninit::uninit()),
             idle <- event(),
         }? Error));
         let inner = match inner {
@@ -188,15 +191,25 @@ impl DeviceObject {
         &self.inner().power
     }
 
-    /// Returns another reference to the device object that this power policy belongs to.
+    /// Returns the link of the power policy, as a pointer that may access the whole block: [`DeviceObject::of_power_link`] finds the block by it.
+    pub(crate) fn power_link(&self) -> NonNull<Deferred> {
+        let link = self
+            .as_raw()
+            .wrapping_byte_add(offset_of!(Inner, power_link));
+        // SAFETY: the address is inside a block, so it is not NULL.
+        unsafe { NonNull::new_unchecked(link.cast()) }
+    }
+
+    /// Returns another reference to the device object that a link belongs to.
     ///
     /// # Safety
-    /// The address is that of [`DeviceObject::power`], and a reference exists during the call.
-    pub(crate) unsafe fn of_power(power: *mut Power) -> Self {
-        let inner = power.wrapping_byte_sub(offset_of!(Inner, power)).cast();
-        // SAFETY: the address is inside a block, so it is not NULL.
-        let inner = unsafe { NonNull::new_unchecked(inner) };
-        Self::clone(&ManuallyDrop::new(Self { inner }))
+    /// [`DeviceObject::power_link`] returned the link, and a reference exists during the call.
+    pub(crate) unsafe fn of_power_link(link: NonNull<Deferred>) -> Self {
+        let inner = link
+            .as_ptr()
+            .wrapping_byte_sub(offset_of!(Inner, power_link));
+        // SAFETY: the address is that of a block, and the reference that is made of it is not dropped.
+        Self::clone(&ManuallyDrop::new(unsafe { Self::from_raw(inner.cast()) }))
     }
 
     /// Returns the reference as a pointer, from which [`DeviceObject::from_raw`] makes one.

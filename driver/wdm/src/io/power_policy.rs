@@ -11,9 +11,8 @@
 //! WDK: [Managing Device Power Policy](https://learn.microsoft.com/windows-hardware/drivers/kernel/managing-device-power-policy).
 
 use core::{
-    cell::UnsafeCell,
     ffi::c_void,
-    mem::{ManuallyDrop, MaybeUninit, offset_of},
+    mem::ManuallyDrop,
     ptr::{NonNull, from_ref, null_mut},
     sync::atomic::Ordering,
 };
@@ -259,7 +258,7 @@ impl Next {
 ///
 /// * While `SENT` is set, there is a hold of the remove lock with the address of this value as its tag.
 /// * While `OWES` is set, `system_irp` is an IRP that the driver owns, with its hold.
-/// * While `DEFERRED` is set, `link` is on the device object's list; only the thread that sets the bit writes it.
+/// * While `DEFERRED` is set, [`DeviceObject::power_link`] is on the device object's list; only the thread that sets the bit writes it.
 pub(crate) struct Power {
     /// `OWNER` or NULL.
     owner: AtomicPtr<Owner>,
@@ -267,7 +266,6 @@ pub(crate) struct Power {
     system_irp: AtomicPtr<nt::IRP>,
     /// The error of which the device is notified.
     error: AtomicU32,
-    link: UnsafeCell<MaybeUninit<Deferred>>,
 }
 
 impl Power {
@@ -277,7 +275,6 @@ impl Power {
             state: AtomicUsize::new(0),
             system_irp: AtomicPtr::new(null_mut()),
             error: AtomicU32::new(0),
-            link: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }
 
@@ -373,11 +370,9 @@ impl Power {
         };
         let old = self.change(marked);
         if old & DEFERRED == 0 && marked(old) & DEFERRED != 0 {
-            let link = self.link.get();
+            let link = object.power_link();
             // SAFETY: this thread has set the bit, so the link is on no list, and no other thread uses it.
-            unsafe { link.write(MaybeUninit::new(Deferred::new(deferred))) };
-            // SAFETY: the link is inside the block, so it is not NULL.
-            let link = unsafe { NonNull::new_unchecked(link.cast()) };
+            unsafe { link.write(Deferred::new(deferred)) };
             // SAFETY: the link was just initialised. The block lives until the list is empty.
             unsafe { object.defer(link) };
         }
@@ -549,14 +544,10 @@ unsafe extern "C" fn requested(
 /// The deferred part of [`Power::change_and_defer`].
 ///
 /// # Safety
-/// `link` is that of a [`Power`] in the block of a device object, whose work item runs.
+/// [`DeviceObject::power_link`] returned `link`, and the work item of the device object runs.
 unsafe fn deferred(link: NonNull<Deferred>, irql: &mut PassiveLevel) {
-    let power = link
-        .as_ptr()
-        .wrapping_byte_sub(offset_of!(Power, link))
-        .cast::<Power>();
     // SAFETY: guaranteed by the caller; the work item's reference keeps the block.
-    let object = unsafe { DeviceObject::of_power(power) };
+    let object = unsafe { DeviceObject::of_power_link(link) };
     let power = object.power();
     let old = power.change(|state| match state & UNTOLD {
         0 => state & !DEFERRED,

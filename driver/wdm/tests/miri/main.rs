@@ -11,6 +11,7 @@ mod driver;
 mod kernel;
 mod lists;
 mod locks;
+mod power;
 mod removal;
 mod sharing;
 
