@@ -102,13 +102,15 @@ impl PowerPolicy {
     /// At most `DISPATCH_LEVEL`, and no spin lock held: the device can be called during the call.
     ///
     /// # Errors
-    /// `STATUS_INSUFFICIENT_RESOURCES` if the power manager cannot allocate the request; `STATUS_DELETE_PENDING` if the removal of the device has
-    /// just begun. Later no request is sent, and the queues of the device refuse the requests that wait for it.
+    /// `STATUS_INSUFFICIENT_RESOURCES` if the power manager cannot allocate the request, or if there are 2^32 - 1 references;
+    /// `STATUS_DELETE_PENDING` if the removal of the device has just begun. Later no request is sent, and the queues of the device refuse the
+    /// requests that wait for it.
     #[doc(alias = "PoRequestPowerIrp")]
     pub fn power_up<L: NoSpinLockHeld>(&self, _irql: &mut L) -> Result<PowerReference, Error> {
-        self.0
-            .power()
-            .change(|state| (state + REFERENCE) & !(FAILED | UNTOLD));
+        let old = self.0.power().change(|state| {
+            with_reference(state).map_or(state, |state| state & !(FAILED | UNTOLD))
+        });
+        with_reference(old).ok_or(Error::INSUFFICIENT_RESOURCES)?;
         let reference = PowerReference(self.0.clone());
         step(&self.0)?;
         Ok(reference)
@@ -209,6 +211,12 @@ const TELLING: usize = 1 << 10;
 const STOPPED: usize = 1 << 11;
 /// One reference.
 const REFERENCE: usize = 1 << 32;
+
+/// Adds a reference to a state, unless there are 2^32 - 1: a driver that forgets its references gets there in minutes, and with a sum
+/// that wraps the device would lose its power while it is in use.
+const fn with_reference(state: usize) -> Option<usize> {
+    state.checked_add(REFERENCE)
+}
 
 /// The action that a state requires.
 enum Next {
@@ -577,4 +585,15 @@ fn tell(object: &DeviceObject, irql: &mut PassiveLevel) {
     }
     // SAFETY: as above.
     unsafe { Extension::release(device, power.tag()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{REFERENCE, with_reference};
+
+    #[test]
+    fn references_that_were_forgotten_do_not_wrap() {
+        assert_eq!(with_reference(usize::MAX - REFERENCE), Some(usize::MAX));
+        assert_eq!(with_reference(REFERENCE * 0xffff_ffff), None);
+    }
 }
