@@ -1,5 +1,5 @@
-//! `wdm` on a kernel that Miri can interpret: locks, lists, zones, shared values, IRP queues and device queues,
-//! open files, DPCs and timers, each used by several threads at once.
+//! `wdm` on a kernel that Miri can interpret: locks, lists, zones and lookaside lists, shared values, IRP queues and device queues,
+//! open files, DPCs and timers, forwarded requests and those of the driver's own, filters and power policies, each used by several threads at once.
 //!
 //! `cargo make miri` runs this under Miri. As an ordinary test it checks that the tests themselves pass.
 
@@ -8,9 +8,12 @@
 #![cfg_attr(miri, feature(c_variadic))]
 
 mod driver;
+mod filters;
+mod forwarded;
 mod kernel;
 mod lists;
 mod locks;
+mod lookaside;
 mod power;
 mod removal;
 mod sharing;

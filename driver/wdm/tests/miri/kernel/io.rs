@@ -17,7 +17,7 @@ use nt::{
     STATUS_DELETE_PENDING, STATUS_PENDING, STATUS_SUCCESS, UNICODE_STRING,
 };
 use pinned_init::PinInit;
-use wdm::{Device, Error, Guid, Handled, Irp, NewDevice, PassiveLevel, RegistryKey};
+use wdm::{Device, Error, Filter, Guid, Handled, Irp, NewDevice, PassiveLevel, RegistryKey};
 
 pub use super::irp::Request;
 use super::{
@@ -102,6 +102,9 @@ pub unsafe fn dereference(device: *mut DEVICE_OBJECT) -> isize {
     left
 }
 
+/// A `DriverEntry`.
+type Entry = unsafe extern "C" fn(*mut DRIVER_OBJECT, *mut UNICODE_STRING) -> i32;
+
 /// A loaded driver.
 struct Driver {
     object: *mut DRIVER_OBJECT,
@@ -110,7 +113,7 @@ struct Driver {
 
 impl Driver {
     /// Calls `DriverEntry`, and returns its status.
-    fn load<D: Device>() -> (Self, i32) {
+    fn load(entry: Entry) -> (Self, i32) {
         // SAFETY: zero is valid for every field of both.
         let extension: DRIVER_EXTENSION = unsafe { core::mem::zeroed() };
         // SAFETY: as above.
@@ -125,7 +128,7 @@ impl Driver {
             Buffer: null_mut(),
         };
         // SAFETY: this is the I/O manager, with a new driver object.
-        let status = unsafe { wdm::entry::<D>(object, &raw mut path) };
+        let status = unsafe { entry(object, &raw mut path) };
         let bus = make_device(null_mut(), 0);
         (Self { object, bus }, status)
     }
@@ -175,7 +178,16 @@ unsafe impl Sync for Loaded {}
 impl Loaded {
     /// Loads a driver and adds a device.
     pub fn new<D: Device>() -> Self {
-        let (driver, status) = Driver::load::<D>();
+        Self::with(wdm::entry::<D>)
+    }
+
+    /// Loads a filter driver and adds a device, above that of the bus driver.
+    pub fn filter<F: Filter>() -> Self {
+        Self::with(wdm::filter_entry::<F>)
+    }
+
+    fn with(entry: Entry) -> Self {
+        let (driver, status) = Driver::load(entry);
         assert_eq!(status, STATUS_SUCCESS, "DriverEntry");
         assert_eq!(driver.add_device(), STATUS_SUCCESS, "AddDevice");
         // SAFETY: the bus driver's device object stays valid.
@@ -292,7 +304,7 @@ impl Drop for File {
 /// Runs a closure at `PASSIVE_LEVEL`, with the token of a `DriverEntry`.
 pub fn at_passive(body: fn(&mut PassiveLevel)) {
     ENTRY.set(Some(body));
-    let (driver, status) = Driver::load::<Once>();
+    let (driver, status) = Driver::load(wdm::entry::<Once>);
     assert_eq!(status, nt::STATUS_UNSUCCESSFUL);
     drop(driver);
 }
@@ -300,7 +312,7 @@ pub fn at_passive(body: fn(&mut PassiveLevel)) {
 /// Runs a closure in AddDevice, for a device that is then not added.
 pub fn at_add_device(body: Add) {
     ADD.set(Some(body));
-    let (driver, status) = Driver::load::<Once>();
+    let (driver, status) = Driver::load(wdm::entry::<Once>);
     assert_eq!(status, STATUS_SUCCESS);
     assert_eq!(driver.add_device(), nt::STATUS_UNSUCCESSFUL);
     drop(driver);

@@ -201,7 +201,7 @@ fn packet_of(irp: *mut IRP) -> *mut Packet {
 ///
 /// # Safety
 /// The caller owns `irp`.
-unsafe fn set_current(irp: *mut IRP, stack: *mut IO_STACK_LOCATION) {
+pub unsafe fn set_current(irp: *mut IRP, stack: *mut IO_STACK_LOCATION) {
     // `Tail.Overlay.CurrentStackLocation`, at its offset on 64-bit Windows.
     let field = irp.wrapping_byte_add(0xb8).cast::<*mut IO_STACK_LOCATION>();
     // SAFETY: guaranteed by the caller.
@@ -212,7 +212,7 @@ unsafe fn set_current(irp: *mut IRP, stack: *mut IO_STACK_LOCATION) {
 ///
 /// # Safety
 /// The IRP is valid until this returns.
-unsafe fn cancel(irp: *mut IRP) -> bool {
+pub unsafe fn cancel(irp: *mut IRP) -> bool {
     let mut irql = 0;
     // SAFETY: the IRQL is at most DISPATCH_LEVEL.
     unsafe { nt::IoAcquireCancelSpinLock(&raw mut irql) };

@@ -9,6 +9,8 @@ mod ex;
 pub mod io;
 mod irp;
 pub mod irql;
+mod lookaside;
+mod own_irp;
 mod rundown;
 mod wait;
 
