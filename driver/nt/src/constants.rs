@@ -146,6 +146,7 @@ pub const DO_DEVICE_INITIALIZING: u32 = 0x80;
 pub const DO_POWER_PAGABLE: u32 = 0x2000;
 
 pub const KERNEL_MODE: i8 = 0;
+pub const USER_MODE: i8 = 1;
 
 pub const EVENT_MODIFY_STATE: u32 = 0x2;
 pub const SYNCHRONIZE: u32 = 0x10_0000;

@@ -96,12 +96,6 @@ impl<R: Record> IrpView<R> {
         self.data().major()
     }
 
-    /// Returns the processor mode of the requestor.
-    pub(super) fn requestor_mode(&self) -> i8 {
-        // SAFETY: the IRP is not completed while the view exists.
-        unsafe { nt::irp::requestor_mode(self.0) }
-    }
-
     /// Returns the I/O control code of a device control, or 0 for another request.
     ///
     /// # IRQL

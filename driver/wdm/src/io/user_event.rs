@@ -35,7 +35,7 @@ use crate::{
 ///
 /// A driver looks up the handle in a DPC or a worker thread, where it is the handle of another process; passes `KernelMode`, with which
 /// a program can make the driver change an object that the program may not access; or passes no object type, and then sets an
-/// event that is a file. Here the access mode is the requestor's and the type is checked, and only the dispatch routine has the
+/// event that is a file. Here the access mode is `UserMode` and the type is checked, and only the dispatch routine has the
 /// [`Irp`].
 #[doc(alias = "ObReferenceObjectByHandle")]
 #[doc(alias = "ExEventObjectType")]
@@ -53,7 +53,8 @@ impl<R: Record> Irp<'_, R> {
     /// References the event of a requestor's handle (`ObReferenceObjectByHandle`).
     ///
     /// The handle is looked up in the process of the thread that calls the dispatch routine. That is the requestor's if no other
-    /// driver is above this one in the device stack.
+    /// driver is above this one in the device stack. It is looked up as one of user mode even if another driver has sent the request: that
+    /// driver may have got the handle from a program.
     ///
     /// WDK:
     /// [ObReferenceObjectByHandle](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-obreferenceobjectbyhandle).
@@ -62,22 +63,21 @@ impl<R: Record> Irp<'_, R> {
     /// `PASSIVE_LEVEL`.
     ///
     /// # Errors
-    /// `STATUS_INVALID_HANDLE` if there is no such handle, `STATUS_OBJECT_TYPE_MISMATCH` if it is not that of an event,
-    /// `STATUS_ACCESS_DENIED` if the requestor may not set the event.
+    /// `STATUS_INVALID_HANDLE` if there is no such handle of user mode, `STATUS_OBJECT_TYPE_MISMATCH` if it is not that of an event,
+    /// `STATUS_ACCESS_DENIED` if the handle does not allow to set the event.
     #[doc(alias = "ObReferenceObjectByHandle")]
     pub fn user_event<L: Waitable>(&self, handle: u64, _irql: &mut L) -> Result<UserEvent, Error> {
         let handle = usize::try_from(handle).map_err(|_| Error::INVALID_HANDLE)?;
         // SAFETY: the kernel has initialised the variable before it loads a driver, and does not change it.
         let kind = unsafe { nt::ExEventObjectType };
-        let mode = self.requestor_mode();
         let mut object = core::ptr::null_mut();
-        // SAFETY: the token says PASSIVE_LEVEL. A handle that is not one is an error.
+        // SAFETY: the token says PASSIVE_LEVEL. A handle that is not one, or that of an object of another type, is an error.
         let status = unsafe {
             nt::ObReferenceObjectByHandle(
                 core::ptr::without_provenance_mut(handle),
                 nt::EVENT_MODIFY_STATE,
                 kind,
-                mode,
+                nt::USER_MODE,
                 &raw mut object,
                 core::ptr::null_mut(),
             )
