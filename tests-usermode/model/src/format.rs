@@ -7,6 +7,8 @@ use std::{
     fmt::{self, Write},
 };
 
+use crate::touch::touch;
+
 /// The maximum number of bytes that `DbgPrint` prints.
 const MOST: usize = 512;
 
@@ -49,10 +51,10 @@ impl Text {
         if self.is_wide {
             let unit = self.start.cast::<[u8; 2]>().wrapping_add(index);
             // SAFETY: guaranteed by the caller.
-            u16::from_le_bytes(unsafe { unit.read() })
+            u16::from_le_bytes(unsafe { read(unit) })
         } else {
             // SAFETY: guaranteed by the caller.
-            u16::from(unsafe { self.start.wrapping_add(index).read() })
+            u16::from(unsafe { read(self.start.wrapping_add(index)) })
         }
     }
 
@@ -68,6 +70,17 @@ impl Text {
         };
         (0..most).find(is_end).unwrap_or(most)
     }
+}
+
+/// Reads memory of the driver. If there is none, the handler for faults reports a violation.
+///
+/// # Safety
+/// The value is valid.
+unsafe fn read<T>(place: *const T) -> T {
+    // SAFETY: the pointer is not NULL.
+    unsafe { touch(place.cast(), size_of::<T>()) };
+    // SAFETY: guaranteed by the caller.
+    unsafe { place.read() }
 }
 
 /// A format that is read from left to right.
@@ -253,7 +266,7 @@ impl<'a> Writer<'a> {
         let place = usize::try_from(argument).unwrap_or_default();
         let string = std::ptr::with_exposed_provenance::<nt::UNICODE_STRING>(place);
         // SAFETY: guaranteed by the caller. An ANSI string has its fields in the same places.
-        let string = unsafe { string.read() };
+        let string = unsafe { read(string) };
         let text = Text {
             start: string.Buffer.cast_const().cast(),
             is_wide,

@@ -3,6 +3,7 @@
 //!
 //! It uses `verifier`, and calls the folders above it through [`upcalls`].
 
+mod buffer;
 pub(crate) mod call;
 pub(crate) mod clock;
 mod config;

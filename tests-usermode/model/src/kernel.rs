@@ -25,6 +25,7 @@ static UPCALLS: Upcalls = Upcalls {
     in_use: Call::require_no_timer_or_dpc_in,
     waits_at_apc_level: Call::require_event_without_apc,
     describe: Kernel::describe,
+    pool_block: Kernel::pool_block,
     is_paged: Kernel::is_paged,
     holders: Kernel::holders_of,
     end_with: explore::end_with,

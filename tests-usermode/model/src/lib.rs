@@ -210,6 +210,7 @@ mod ke;
 mod kernel;
 mod mutex;
 mod ps;
+mod touch;
 mod verifier;
 
 pub use ex::UserEvent;

@@ -22,10 +22,11 @@ const CRATES: &[Layers] = &[Layers {
     source: "tests-usermode/model/src",
     rows: &[
         ("mutex", &[]),
-        ("format", &[]),
+        ("touch", &[]),
+        ("format", &["touch"]),
         ("image", &["format"]),
         ("verifier", &["mutex", "image"]),
-        ("host", &["mutex", "image", "verifier"]),
+        ("host", &["mutex", "touch", "image", "verifier"]),
         ("ke", &["mutex", "format", "verifier", "host"]),
         ("ex", &["mutex", "verifier", "host", "ke"]),
         ("ps", &["mutex", "verifier", "host", "ke", "ex"]),

@@ -78,7 +78,8 @@ impl Call {
         }
         // SAFETY: the driver passes a bitmap.
         let bitmap = unsafe { &*bitmap };
-        self.require_room(bitmap.Buffer);
+        let words = bitmap.SizeOfBitMap.div_ceil(u32::BITS) as usize;
+        self.require_array(bitmap.Buffer, words);
         if self.irql() >= DISPATCH_LEVEL {
             self.require_nonpaged(bitmap.Buffer);
         }

@@ -6,11 +6,7 @@ use nt::{
     GUID, NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_NO_MEMORY, STATUS_SUCCESS, UNICODE_STRING,
 };
 
-use crate::{
-    ex::strings::{TAG, units},
-    host::Call,
-    verifier::Rule,
-};
+use crate::{ex::strings::TAG, host::Call, verifier::Rule};
 
 /// Returns the GUID that is written in text, if it has the form.
 fn parse(text: &str) -> Option<GUID> {
@@ -41,7 +37,7 @@ extern "C" fn RtlGUIDFromString(string: *const UNICODE_STRING, guid: *mut GUID) 
     call.require_at_most(0, Rule::Irql, 0xe5);
     call.require_room(guid);
     // SAFETY: the caller passes a string.
-    let text = String::from_utf16_lossy(unsafe { units(string) });
+    let text = String::from_utf16_lossy(unsafe { call.units(string) });
     let Some(found) = parse(&text) else {
         return STATUS_INVALID_PARAMETER;
     };

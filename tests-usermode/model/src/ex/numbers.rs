@@ -4,7 +4,7 @@ use nt::{
     NTSTATUS, STATUS_BUFFER_OVERFLOW, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, UNICODE_STRING,
 };
 
-use crate::{ex::strings::units, host::Call, verifier::Rule};
+use crate::{host::Call, verifier::Rule};
 
 /// Returns the number that text begins with, in a base, or in that of its prefix if the base is zero.
 fn parse(text: &str, base: u32) -> u32 {
@@ -44,7 +44,7 @@ extern "C" fn RtlUnicodeStringToInteger(
     call.require_at_most(0, Rule::Irql, 0xe5);
     call.require_room(value);
     // SAFETY: the caller passes a string.
-    let text = String::from_utf16_lossy(unsafe { units(string) });
+    let text = String::from_utf16_lossy(unsafe { call.units(string) });
     if text.is_empty() || ![0, 2, 8, 10, 16].contains(&base) {
         return STATUS_INVALID_PARAMETER;
     }
@@ -71,17 +71,14 @@ extern "C" fn RtlIntegerToUnicodeString(
         16 => format!("{value:X}"),
         _ => return STATUS_INVALID_PARAMETER,
     };
-    let units: Vec<u16> = text.encode_utf16().collect();
+    let units: Vec<u16> = text.encode_utf16().chain([0]).collect();
     // SAFETY: the caller passes a string.
     let string = unsafe { &mut *string };
-    // With the terminating zero.
-    if 2 * (units.len() + 1) > usize::from(string.MaximumLength) {
+    if 2 * units.len() > usize::from(string.MaximumLength) {
         return STATUS_BUFFER_OVERFLOW;
     }
-    for (index, unit) in units.iter().chain(&[0]).enumerate() {
-        // SAFETY: the buffer has room, as `MaximumLength` says.
-        unsafe { string.Buffer.wrapping_add(index).write(*unit) };
-    }
-    string.Length = u16::try_from(2 * units.len()).unwrap_or_default();
+    // SAFETY: the buffer has room, as `MaximumLength` says.
+    unsafe { call.fill(string.Buffer, &units) };
+    string.Length = u16::try_from(2 * text.len()).unwrap_or_default();
     STATUS_SUCCESS
 }

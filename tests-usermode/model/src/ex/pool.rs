@@ -201,12 +201,18 @@ impl Kernel {
         block.is_some_and(|(start, block)| block.is_paged && address - start < block.size)
     }
 
-    /// Returns the nonpaged block that contains an address, if any.
-    pub(crate) fn nonpaged_block(&self, address: usize) -> Option<Range<usize>> {
+    /// Returns the block that contains an address, if any.
+    pub(crate) fn pool_block(&self, address: usize) -> Option<Range<usize>> {
         let table = locked(&self.pool().table);
         let (start, block) = table.live.range(..=address).next_back()?;
         let memory = *start..start + block.size;
-        (!block.is_paged && memory.contains(&address)).then_some(memory)
+        memory.contains(&address).then_some(memory)
+    }
+
+    /// Returns the nonpaged block that contains an address, if any.
+    pub(crate) fn nonpaged_block(&self, address: usize) -> Option<Range<usize>> {
+        self.pool_block(address)
+            .filter(|memory| !self.is_paged(memory.start))
     }
 
     /// Returns whether an address is in a block that was freed.

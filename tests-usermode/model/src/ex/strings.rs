@@ -19,39 +19,6 @@ pub(in crate::ex) const TAG: u32 = u32::from_le_bytes(*b"Strg");
 /// The maximum length of a `UNICODE_STRING` without the terminating zero.
 const MOST_BYTES: u16 = 0xfffc;
 
-/// Returns the units of a string.
-///
-/// # Safety
-/// The string is valid, or NULL.
-pub(in crate::ex) unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16] {
-    // SAFETY: guaranteed by the caller.
-    let Some(string) = (unsafe { string.as_ref() }).filter(|string| !string.Buffer.is_null())
-    else {
-        return &[];
-    };
-    // SAFETY: the buffer is not NULL.
-    unsafe { fault::touch(string.Buffer.cast(), string.Length.into()) };
-    // SAFETY: guaranteed by the caller.
-    unsafe { std::slice::from_raw_parts(string.Buffer, usize::from(string.Length / 2)) }
-}
-
-/// Returns the characters of a string in Latin-1.
-///
-/// # Safety
-/// The string is valid, or NULL.
-unsafe fn widened(string: *const ANSI_STRING) -> Vec<u16> {
-    // SAFETY: guaranteed by the caller.
-    let Some(string) = (unsafe { string.as_ref() }).filter(|string| !string.Buffer.is_null())
-    else {
-        return Vec::new();
-    };
-    // SAFETY: the buffer is not NULL.
-    unsafe { fault::touch(string.Buffer, string.Length.into()) };
-    // SAFETY: guaranteed by the caller.
-    let bytes = unsafe { std::slice::from_raw_parts(string.Buffer, string.Length.into()) };
-    bytes.iter().copied().map(u16::from).collect()
-}
-
 /// Returns the units before the terminating zero.
 ///
 /// # Safety
@@ -105,6 +72,18 @@ fn compare(one: &[u16], other: &[u16], case_insensitive: bool) -> i32 {
 }
 
 impl Call {
+    /// Returns the characters of a string in Latin-1, as units.
+    ///
+    /// # Safety
+    /// The string is valid.
+    unsafe fn characters(&self, string: *const ANSI_STRING) -> Vec<u16> {
+        // SAFETY: guaranteed by the caller.
+        let string = unsafe { self.view_new::<ANSI_STRING, _>(string.cast_mut()) };
+        // SAFETY: as above.
+        let bytes = unsafe { self.elements(string.Buffer, string.Length.into()) };
+        bytes.iter().copied().map(u16::from).collect()
+    }
+
     fn append(&self, string: *mut UNICODE_STRING, more: &[u16]) -> NTSTATUS {
         self.require_room(string);
         // SAFETY: the caller passes a string.
@@ -114,10 +93,10 @@ impl Call {
             return STATUS_BUFFER_TOO_SMALL;
         }
         let end = string.Buffer.wrapping_add(usize::from(string.Length / 2));
-        // SAFETY: the buffer is not NULL, since it has room for a unit.
-        unsafe { fault::touch(end.cast(), 2 * more.len()) };
+        let maximum = usize::from(string.MaximumLength / 2);
+        self.require_array(string.Buffer, maximum);
         // SAFETY: the buffer has room, as `MaximumLength` says. The source may be a part of it.
-        unsafe { end.copy_from(more.as_ptr(), more.len()) };
+        unsafe { self.fill(end, more) };
         string.Length = u16::try_from(length).unwrap_or(string.Length);
         if length + 2 <= usize::from(string.MaximumLength) {
             // SAFETY: as above.
@@ -144,8 +123,7 @@ impl Call {
                 Ok((block, size))
             }
             (false, Ok(size)) if size <= maximum => {
-                // SAFETY: the buffer is not NULL, since it has room.
-                unsafe { fault::touch(buffer.cast(), size.into()) };
+                self.require_array(buffer.cast::<u8>(), maximum.into());
                 Ok((buffer, maximum))
             }
             (false, Ok(_)) => Err(STATUS_BUFFER_OVERFLOW),
@@ -206,8 +184,12 @@ extern "C" fn RtlInitAnsiString(string: *mut ANSI_STRING, source: *const u8) {
 extern "C" fn RtlCopyUnicodeString(to: *mut UNICODE_STRING, from: *const UNICODE_STRING) {
     let call = Call::enter_noted("RtlCopyUnicodeString");
     call.require_room(to);
-    // SAFETY: the caller passes a string, or NULL.
-    let from = unsafe { units(from) };
+    let from = if from.is_null() {
+        &[]
+    } else {
+        // SAFETY: the caller passes a string.
+        unsafe { call.units(from) }
+    };
     // SAFETY: the caller passes a string.
     let string = unsafe { &mut *to };
     string.Length = 0;
@@ -233,7 +215,7 @@ extern "C" fn RtlAppendUnicodeStringToString(
 ) -> NTSTATUS {
     let call = Call::enter_noted("RtlAppendUnicodeStringToString");
     // SAFETY: the caller passes a string.
-    call.append(to, unsafe { units(from) })
+    call.append(to, unsafe { call.units(from) })
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlcompareunicodestring)
@@ -247,7 +229,7 @@ extern "C" fn RtlCompareUnicodeString(
     let call = Call::enter_noted("RtlCompareUnicodeString");
     call.require_at_most(0, Rule::Irql, 0xe5);
     // SAFETY: the caller passes strings.
-    let [one, other] = [one, other].map(|string| unsafe { units(string) });
+    let [one, other] = [one, other].map(|string| unsafe { call.units(string) });
     compare(one, other, case_insensitive != 0)
 }
 
@@ -262,7 +244,7 @@ extern "C" fn RtlEqualUnicodeString(
     let call = Call::enter_noted("RtlEqualUnicodeString");
     call.require_at_most(0, Rule::Irql, 0xe5);
     // SAFETY: the caller passes strings.
-    let [one, other] = [one, other].map(|string| unsafe { units(string) });
+    let [one, other] = [one, other].map(|string| unsafe { call.units(string) });
     u8::from(compare(one, other, case_insensitive != 0) == 0)
 }
 
@@ -277,7 +259,7 @@ extern "C" fn RtlCompareString(
     let call = Call::enter_noted("RtlCompareString");
     call.require_at_most(0, Rule::Irql, 0xe5);
     // SAFETY: the caller passes strings.
-    let [one, other] = [one, other].map(|string| unsafe { widened(string) });
+    let [one, other] = [one, other].map(|string| unsafe { call.characters(string) });
     compare(&one, &other, case_insensitive != 0)
 }
 
@@ -292,7 +274,7 @@ extern "C" fn RtlEqualString(
     let call = Call::enter_noted("RtlEqualString");
     call.require_at_most(0, Rule::Irql, 0xe5);
     // SAFETY: the caller passes strings.
-    let [one, other] = [one, other].map(|string| unsafe { widened(string) });
+    let [one, other] = [one, other].map(|string| unsafe { call.characters(string) });
     u8::from(compare(&one, &other, case_insensitive != 0) == 0)
 }
 
@@ -341,8 +323,8 @@ extern "C" fn RtlAnsiStringToUnicodeString(
     // SAFETY: the caller passes strings.
     let to = unsafe { &mut *to };
     // SAFETY: as above.
-    let from = unsafe { &*from };
-    let length = usize::from(from.Length);
+    let from = unsafe { call.characters(from) };
+    let length = from.len();
     let room = call.room(
         allocate != 0,
         (to.Buffer.cast(), to.MaximumLength),
@@ -353,16 +335,12 @@ extern "C" fn RtlAnsiStringToUnicodeString(
         Err(status) => return status,
     };
     let buffer = buffer.cast::<u16>();
-    for place in 0..length {
-        // SAFETY: the source has this number of bytes.
-        let byte = unsafe { from.Buffer.wrapping_add(place).read() };
+    for (place, unit) in from.iter().chain(&[0]).enumerate() {
         // SAFETY: the buffer has room for the same number of units, and a zero.
-        unsafe { buffer.wrapping_add(place).write(byte.into()) };
+        unsafe { buffer.wrapping_add(place).write(*unit) };
     }
-    // SAFETY: as above.
-    unsafe { buffer.wrapping_add(length).write(0) };
     *to = UNICODE_STRING {
-        Length: 2 * from.Length,
+        Length: u16::try_from(2 * length).unwrap_or_default(),
         MaximumLength: maximum,
         Buffer: buffer,
     };
@@ -385,7 +363,7 @@ extern "C" fn RtlUnicodeStringToAnsiString(
     // SAFETY: the caller passes strings.
     let to = unsafe { &mut *to };
     // SAFETY: as above.
-    let from = unsafe { units(from) };
+    let from = unsafe { call.units(from) };
     let room = call.room(
         allocate != 0,
         (to.Buffer.cast(), to.MaximumLength),
@@ -427,17 +405,11 @@ extern "C" fn RtlFreeAnsiString(string: *mut ANSI_STRING) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn RtlCompareMemory(one: *const c_void, other: *const c_void, length: usize) -> usize {
-    let _call = Call::enter_noted("RtlCompareMemory");
-    let bytes = |start: *const c_void| {
-        // SAFETY: the caller passes blocks, which are not at NULL.
-        unsafe { fault::touch(start.cast(), length) };
-        // SAFETY: the blocks have this length.
-        unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) }
-    };
-    if length == 0 {
-        return 0;
-    }
-    let pairs = bytes(one).iter().zip(bytes(other));
+    let call = Call::enter_noted("RtlCompareMemory");
+    // SAFETY: the caller passes blocks of this length.
+    let [one, other] =
+        [one, other].map(|start| unsafe { call.elements(start.cast::<u8>(), length) });
+    let pairs = one.iter().zip(other);
     pairs.take_while(|(one, other)| one == other).count()
 }
 
@@ -461,7 +433,7 @@ extern "C" fn RtlPrefixUnicodeString(
     let call = Call::enter_noted("RtlPrefixUnicodeString");
     call.require_at_most(0, Rule::Irql, 0xe5);
     // SAFETY: the caller passes strings.
-    let [prefix, string] = [prefix, string].map(|string| unsafe { units(string) });
+    let [prefix, string] = [prefix, string].map(|string| unsafe { call.units(string) });
     let start = string.get(..prefix.len());
     u8::from(start.is_some_and(|start| compare(prefix, start, case_insensitive != 0) == 0))
 }
@@ -489,7 +461,7 @@ extern "C" fn RtlUpcaseUnicodeString(
     // SAFETY: the caller passes strings.
     let to = unsafe { &mut *to };
     // SAFETY: as above.
-    let from = unsafe { units(from) };
+    let from = unsafe { call.units(from) };
     let room = call.room(
         allocate != 0 && !from.is_empty(),
         (to.Buffer.cast(), to.MaximumLength),

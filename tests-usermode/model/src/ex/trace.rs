@@ -46,13 +46,15 @@ impl Call {
         if count > MOST_DATA {
             return STATUS_INVALID_PARAMETER;
         }
-        for index in 0..if data.is_null() { 0 } else { count as usize } {
-            // SAFETY: the caller passes this number of descriptors.
-            let data = unsafe { data.wrapping_add(index).read() };
+        let count = if data.is_null() { 0 } else { count as usize };
+        // SAFETY: the caller passes this number of descriptors.
+        for data in unsafe { self.elements(data, count) } {
             let place = usize::try_from(data.Ptr).unwrap_or_default();
+            let place = std::ptr::with_exposed_provenance::<u8>(place);
             if self.irql() > APC_LEVEL && data.Size != 0 {
-                self.require_nonpaged(std::ptr::without_provenance::<u8>(place));
+                self.require_nonpaged(place);
             }
+            self.require_array(place, data.Size as usize);
         }
         STATUS_SUCCESS
     }

@@ -135,6 +135,7 @@ extern "C" fn RtlGetVersion(version: *mut RTL_OSVERSIONINFOW) -> NTSTATUS {
     let call = Call::enter_noted("RtlGetVersion");
     call.require_at_most(0, Rule::Irql, 0xe5);
     let [major, minor, build] = VERSION;
+    call.require_room(version);
     // SAFETY: the caller passes a structure whose size it has set.
     let size = unsafe { (*version).dwOSVersionInfoSize };
     let result = RTL_OSVERSIONINFOW {
@@ -149,6 +150,7 @@ extern "C" fn RtlGetVersion(version: *mut RTL_OSVERSIONINFOW) -> NTSTATUS {
     unsafe { version.write(result) };
     // wServicePackMajor, wServicePackMinor, wSuiteMask, wProductType (VER_NT_WORKSTATION) and wReserved of the longer structure.
     if size as usize > size_of::<RTL_OSVERSIONINFOW>() {
+        call.require_array(version.cast::<u8>(), size as usize);
         let rest = version.wrapping_add(1).cast::<[u8; 8]>();
         // SAFETY: as above; the longer structure continues with these.
         unsafe { rest.write([0, 0, 0, 0, 0, 0, 1, 0]) };

@@ -8,27 +8,11 @@
 
 use std::cell::Cell;
 
+pub(crate) use crate::touch::touch;
+
 thread_local! {
-    /// The pointer that the thread reads for the driver; zero if it reads none.
-    static TOUCHED: Cell<usize> = const { Cell::new(0) };
     /// The address at which the thread continues if its current read faults; zero if there is no such read.
     static RESUME: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Reads from each page of an object or a buffer that the driver passed a pointer to. If the memory is invalid, the handler
-/// reports a violation.
-///
-/// # Safety
-/// `pointer` is not NULL. If the host has no handler, the memory is valid.
-pub(crate) unsafe fn touch(pointer: *const u8, size: usize) {
-    const PAGE: usize = 0x1000;
-    for offset in (0..size).step_by(PAGE).chain(size.checked_sub(1)) {
-        let byte = pointer.wrapping_add(offset);
-        TOUCHED.set(byte.addr());
-        // SAFETY: the memory is valid, or the handler does not return.
-        let _ = unsafe { byte.read_volatile() };
-    }
-    TOUCHED.set(0);
 }
 
 /// Returns the word at an address that can be invalid; `None` if it is.
@@ -152,7 +136,6 @@ mod linux {
         },
     };
 
-    use super::TOUCHED;
     #[cfg(target_arch = "x86_64")]
     use crate::host::privileged;
     use crate::{
@@ -163,6 +146,7 @@ mod linux {
             thread::{self, Mode},
         },
         image,
+        touch::TOUCHED,
         verifier::{BugCheck, KMODE_EXCEPTION_NOT_HANDLED, Rule, callers},
     };
 

@@ -30,6 +30,8 @@ pub(crate) struct Upcalls {
     pub(crate) waits_at_apc_level: fn(&Call, usize),
     /// Describes the object of the driver that is or was at an address, if any.
     pub(crate) describe: fn(&Kernel, usize) -> Option<String>,
+    /// Returns the pool block that contains an address, if any.
+    pub(crate) pool_block: fn(&Kernel, usize) -> Option<Range<usize>>,
     /// Returns whether an address is in the paged pool.
     pub(crate) is_paged: fn(&Kernel, usize) -> bool,
     /// Describes the holders of the remove lock that a thread waits for.

@@ -3,7 +3,7 @@
 //! Their layout is in [MS-DTYP](https://learn.microsoft.com/openspecs/windows_protocols/ms-dtyp/20233ed8-a6c6-4097-aafa-dd545ed24428); an
 //! absolute descriptor has addresses in place of offsets.
 
-use std::{ffi::c_void, slice::from_raw_parts};
+use std::ffi::c_void;
 
 use nt::{
     NTSTATUS, SE_DACL_PRESENT, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
@@ -42,6 +42,7 @@ const ACL_REVISION_DS: u32 = 4;
 const DACL_DEFAULTED: u16 = 8;
 
 const STATUS_UNKNOWN_REVISION: NTSTATUS = 0xC000_0058_u32.cast_signed();
+const STATUS_INVALID_ACL: NTSTATUS = 0xC000_0077_u32.cast_signed();
 const STATUS_ALLOTTED_SPACE_EXCEEDED: NTSTATUS = 0xC000_0099_u32.cast_signed();
 
 impl Call {
@@ -54,11 +55,10 @@ impl Call {
     /// Returns the bytes of a SID: the revision, the number of its parts, the authority, and the parts.
     fn sid<'a>(&self, sid: *mut c_void) -> &'a [u8] {
         let sid = sid.cast::<u8>();
-        self.require_room(sid);
         // SAFETY: the caller of the routine passes a SID.
-        let parts = unsafe { sid.wrapping_add(1).read() };
+        let [_, parts, ..] = *unsafe { self.view_new::<[u8; 8], _>(sid) };
         // SAFETY: as above.
-        unsafe { from_raw_parts(sid, 8 + 4 * usize::from(parts)) }
+        unsafe { self.elements(sid, 8 + 4 * usize::from(parts)) }
     }
 }
 
@@ -131,6 +131,7 @@ extern "C" fn RtlCreateAcl(acl: *mut c_void, length: u32, revision: u32) -> NTST
     let (Ok(size), true) = (size, (ACL_REVISION..=ACL_REVISION_DS).contains(&revision)) else {
         return STATUS_INVALID_PARAMETER;
     };
+    call.require_array(acl.cast::<u8>(), length as usize);
     let empty = Acl {
         revision: u8::try_from(revision).unwrap_or_default(),
         reserved: 0,
@@ -163,10 +164,14 @@ extern "C" fn RtlAddAccessAllowedAce(
     }
     let start: *mut u8 = acl.cast();
     let mut end = size_of::<Acl>();
+    // SAFETY: as above.
+    let bytes = unsafe { call.elements(start, header.size.into()) };
     for _ in 0..header.count {
-        let size = start.wrapping_add(end + 2).cast::<[u8; 2]>();
-        // SAFETY: as above; each entry has its size in its third and fourth byte.
-        end += usize::from(u16::from_le_bytes(unsafe { size.read() }));
+        // Each entry has its size in its third and fourth byte.
+        let [Some(low), Some(high)] = [2, 3].map(|place| bytes.get(end + place).copied()) else {
+            return STATUS_INVALID_ACL;
+        };
+        end += usize::from(u16::from_le_bytes([low, high]));
     }
     let sid = call.sid(sid);
     let size = 8 + sid.len();
@@ -177,7 +182,7 @@ extern "C" fn RtlAddAccessAllowedAce(
     // ACCESS_ALLOWED_ACE_TYPE without flags, the size, the mask and the SID.
     let entry = [&[0, 0, low, high], &mask.to_le_bytes()[..], sid].concat();
     // SAFETY: the list has room for the entry.
-    unsafe { start.wrapping_add(end).copy_from(entry.as_ptr(), size) };
+    unsafe { call.fill(start.wrapping_add(end), &entry) };
     header.count += 1;
     STATUS_SUCCESS
 }

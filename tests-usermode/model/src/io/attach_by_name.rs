@@ -12,7 +12,6 @@ use crate::{
     io::{
         File,
         file::{FILE_READ_ATTRIBUTES, Opening},
-        registry::text,
     },
     verifier::{BugCheck, Rule},
 };
@@ -44,7 +43,7 @@ extern "C" fn IoAttachDevice(
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     // SAFETY: the caller passes a name.
-    let name = unsafe { text(name) };
+    let name = unsafe { call.text(name) };
     let kernel = Arc::clone(&call.kernel);
     let namespace = &kernel.io().namespace;
     let (inner, named, name) = match namespace.admit(&name, FILE_READ_ATTRIBUTES, None) {

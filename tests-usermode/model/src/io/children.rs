@@ -130,11 +130,12 @@ impl Call {
         self.require_room(list);
         // SAFETY: the driver answers with the structure.
         let (count, objects) = unsafe { Relations::of(list) };
-        let objects = (0..count).map(|index| {
-            // SAFETY: the array has this number of elements.
-            unsafe { objects.wrapping_add(index).read() }.expose_provenance()
-        });
-        objects.collect()
+        // SAFETY: the array has this number of elements.
+        let objects = unsafe { self.elements(objects, count) };
+        objects
+            .iter()
+            .map(|object| object.expose_provenance())
+            .collect()
     }
 
     /// Stops the system if a reported object cannot be a child.
@@ -214,12 +215,11 @@ impl Call {
     /// Stops the system if an ID does not end, is too long, or has a character that no ID may have.
     fn require_id(&self, pdo: usize, answer: usize, kind: usize) {
         let place = std::ptr::with_exposed_provenance_mut::<u16>(answer);
-        self.require_room(place);
         let is_list = kind == 1 || kind == 2;
         let mut length = 0;
         for index in 0.. {
             // SAFETY: the driver answers with text that ends with a zero.
-            let unit = unsafe { place.wrapping_add(index).read() };
+            let unit = *unsafe { self.view_new::<u16, _>(place.wrapping_add(index)) };
             if unit == 0 && (!is_list || length == 0) {
                 return;
             }

@@ -20,7 +20,7 @@ use crate::{
         footprint::{self, Access},
         wait::Wait,
     },
-    io::{bus, device_stack::top_of, registry::text},
+    io::{bus, device_stack::top_of},
     ke::device_queue,
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -494,7 +494,7 @@ extern "C" fn IoCreateDevice(
         Ok(create())
     } else {
         // SAFETY: the caller gives a name.
-        let name = unsafe { text(name) };
+        let name = unsafe { call.text(name) };
         io.namespace.add_device(&name, || {
             let object = create();
             // SAFETY: the device object is made here.

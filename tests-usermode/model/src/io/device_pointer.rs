@@ -17,7 +17,6 @@ use crate::{
     io::{
         File,
         file::{FileInner, Opening},
-        registry::text,
         security::specific,
     },
     mutex::locked,
@@ -123,7 +122,7 @@ extern "C" fn IoGetDeviceObjectPointer(
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     // SAFETY: the caller passes a name.
-    let name = unsafe { text(name) };
+    let name = unsafe { call.text(name) };
     let access = specific(access);
     let kernel = Arc::clone(&call.kernel);
     let (inner, named, name) = match kernel.io().namespace.admit(&name, access, None) {

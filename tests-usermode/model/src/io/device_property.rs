@@ -72,7 +72,8 @@ extern "C" fn IoGetDeviceProperty(
     if value.len() > length as usize {
         return STATUS_BUFFER_TOO_SMALL;
     }
+    call.require_array(buffer.cast::<u8>(), length as usize);
     // SAFETY: the caller passes a buffer of this length.
-    unsafe { buffer.cast::<u8>().copy_from(value.as_ptr(), value.len()) };
+    unsafe { call.fill(buffer.cast(), &value) };
     STATUS_SUCCESS
 }

@@ -131,11 +131,7 @@ impl Call {
         if irp.Flags & IRP_INPUT_OPERATION != 0 && copied {
             let bytes = record.system_bytes(information);
             // SAFETY: the driver has given a buffer of the length that was verified, which stays until the request ends.
-            unsafe {
-                irp.UserBuffer
-                    .cast::<u8>()
-                    .copy_from(bytes.as_ptr(), bytes.len());
-            }
+            unsafe { self.fill(irp.UserBuffer.cast(), &bytes) };
         }
         let by = self.caller();
         let is_first = {
@@ -302,13 +298,11 @@ impl Call {
         if start.is_null() {
             return None;
         }
-        let input = buffers.input.cast::<u8>();
-        // SAFETY: the driver gives a buffer of this length, and the system buffer is as long.
-        unsafe {
-            start
-                .cast::<u8>()
-                .copy_from(input, buffers.input_length as usize);
-        }
+        let length = buffers.input_length as usize;
+        // SAFETY: the driver gives a buffer of this length.
+        let input = unsafe { self.elements(buffers.input.cast::<u8>(), length) };
+        // SAFETY: the system buffer is as long.
+        unsafe { start.cast::<u8>().copy_from(input.as_ptr(), length) };
         // SAFETY: the IRP is made here.
         let irp = unsafe { &mut *record.raw() };
         irp.AssociatedIrp.SystemBuffer = start;
@@ -323,6 +317,7 @@ impl Call {
         if length == 0 {
             return Some(());
         }
+        self.require_array(buffer.cast::<u8>(), length as usize);
         let mdl = self.allocate_mdl(length)?;
         // SAFETY: there is room for an MDL, which no other thread knows yet.
         unsafe { mdl.write(super::own_mdl::locked_mdl(buffer, length)) };
@@ -353,7 +348,7 @@ impl Call {
         let device = unsafe { &*device };
         let (stack_size, kind) = (device.StackSize, device.Flags);
         // SAFETY: the caller passes NULL or an offset.
-        let offset = unsafe { offset.as_ref() }.copied().unwrap_or_default();
+        let offset = unsafe { self.optional(offset) }.unwrap_or_default();
         let transfers = matches!(major, nt::IRP_MJ_READ | nt::IRP_MJ_WRITE);
         let parameters = DeviceIoControl {
             output_length: if transfers { length.into() } else { 0 },

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     host::Call,
-    io::{bus, registry::units},
+    io::bus,
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -171,7 +171,7 @@ extern "C" fn IoRegisterDeviceInterface(
     if !reference.is_null() {
         units.push(u16::from(b'\\'));
         // SAFETY: the caller gives a string.
-        units.extend_from_slice(unsafe { super::registry::units(reference) });
+        units.extend_from_slice(unsafe { call.units(reference) });
     }
     let terminated = [&units[..], &[0]].concat();
     let buffer = call
@@ -206,7 +206,7 @@ extern "C" fn IoSetDeviceInterfaceState(name: *mut UNICODE_STRING, enable: u8) -
     let call = Call::enter_shared("IoSetDeviceInterfaceState");
     call.require_at_most(0, Rule::IrqlIoPassive1, 0x2_000a);
     // SAFETY: the caller gives a name that IoRegisterDeviceInterface made.
-    let name = unsafe { units(name) };
+    let name = unsafe { call.units(name) };
     if enable != 0 && call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }

@@ -20,7 +20,6 @@ use nt::{
 use crate::{
     ex::{EventObject, UserEvent},
     host::{Call, Kernel},
-    io::registry::text,
     mutex::locked,
     verifier::Rule,
 };
@@ -109,7 +108,7 @@ impl Call {
         self.require_kernel_handle(attributes.Attributes);
         let name = attributes.ObjectName;
         // SAFETY: as above; the name is NULL or a string.
-        let name = (!name.is_null()).then(|| unsafe { text(name) });
+        let name = (!name.is_null()).then(|| unsafe { self.text(name) });
         (name, attributes.Attributes)
     }
 
@@ -123,7 +122,7 @@ impl Call {
         self.require_room(name);
         self.require_room(handle);
         // SAFETY: the caller of the routine passes a name.
-        let name = unsafe { text(name) };
+        let name = unsafe { self.text(name) };
         let Ok((event, _)) = self.create_event(Some(name), OBJ_OPENIF, kind, true) else {
             return null_mut();
         };

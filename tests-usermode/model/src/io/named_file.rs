@@ -6,7 +6,6 @@
 use std::{
     collections::BTreeMap,
     ffi::c_void,
-    slice,
     sync::{Arc, Mutex},
 };
 
@@ -225,16 +224,14 @@ impl Call {
         run: impl FnOnce(&mut Vec<u8>, u64) -> Result<usize, NTSTATUS>,
     ) -> NTSTATUS {
         self.require_room(place);
-        if length != 0 {
-            self.require_room(buffer.cast::<u8>());
-        }
+        self.require_array(buffer.cast::<u8>(), length as usize);
         let file = match self.opened(handle) {
             Ok(file) if file.access & access != 0 => file,
             Ok(_) => return STATUS_ACCESS_DENIED,
             Err(status) => return status,
         };
         // SAFETY: the caller passes NULL or an offset.
-        let asked = unsafe { offset.as_ref() }.copied();
+        let asked = unsafe { self.optional(offset) };
         let mut contents = locked(&file.contents);
         let position = file.position.as_ref().map(|position| *locked(position));
         let start = match (asked, position) {
@@ -340,7 +337,7 @@ extern "C" fn ZwReadFile(
         };
         let read = &rest[..rest.len().min(length as usize)];
         // SAFETY: the caller passes a buffer of this length.
-        unsafe { buffer.cast::<u8>().copy_from(read.as_ptr(), read.len()) };
+        unsafe { call.fill(buffer.cast(), read) };
         Ok(read.len())
     };
     let handles = (handle, event);
@@ -377,11 +374,9 @@ extern "C" fn ZwWriteFile(
         if contents.len() < end {
             contents.resize(end, 0);
         }
-        if length != 0 {
-            // SAFETY: the caller passes a buffer of this length.
-            let new = unsafe { slice::from_raw_parts(buffer.cast::<u8>(), length as usize) };
-            contents[start..end].copy_from_slice(new);
-        }
+        // SAFETY: the caller passes a buffer of this length.
+        let new = unsafe { call.elements(buffer.cast::<u8>(), length as usize) };
+        contents[start..end].copy_from_slice(new);
         Ok(length as usize)
     };
     let access = FILE_WRITE_DATA | FILE_APPEND_DATA;
@@ -427,13 +422,9 @@ extern "C" fn ZwQueryInformationFile(
     if (length as usize) < size_of_val(answer) {
         return STATUS_INFO_LENGTH_MISMATCH;
     }
-    call.require_room(information.cast::<u64>());
+    call.require_array(information.cast::<u8>(), length as usize);
     // SAFETY: the caller passes a buffer of this length.
-    unsafe {
-        information
-            .cast::<u64>()
-            .copy_from(answer.as_ptr(), answer.len());
-    };
+    unsafe { call.fill(information.cast(), answer) };
     end(status_block, STATUS_SUCCESS, size_of_val(answer))
 }
 
@@ -461,6 +452,7 @@ extern "C" fn ZwSetInformationFile(
     if length < least {
         return STATUS_INFO_LENGTH_MISMATCH;
     }
+    call.require_array(information.cast::<u8>(), length as usize);
     // SAFETY: the caller passes a buffer of this length.
     let number = || unsafe { information.cast::<u64>().read_unaligned() };
     match class {

@@ -18,7 +18,6 @@ use crate::{
         Access, File, User,
         device::{DO_EXCLUSIVE, DeviceInner},
         file::Opening,
-        registry::text,
         security::Dacl,
     },
     mutex::locked,
@@ -249,9 +248,9 @@ fn create_link(call: &Call, link: *mut UNICODE_STRING, device: *mut UNICODE_STRI
     call.require_room(link);
     call.require_room(device);
     // SAFETY: the caller gives a name.
-    let link = unsafe { text(link) };
+    let link = unsafe { call.text(link) };
     // SAFETY: as above.
-    let device = unsafe { text(device) };
+    let device = unsafe { call.text(device) };
     if call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
@@ -274,7 +273,7 @@ extern "C" fn IoDeleteSymbolicLink(link: *mut UNICODE_STRING) -> NTSTATUS {
     call.require_at_most(0, Rule::IrqlIoPassive4, 0x2_000d);
     call.require_room(link);
     // SAFETY: the caller gives a name.
-    let link = unsafe { text(link) };
+    let link = unsafe { call.text(link) };
     let removed = locked(&call.kernel.io().namespace.links).remove(&canonical(&link));
     call.switch_after("IoDeleteSymbolicLink", std::ptr::null::<u8>());
     removed.map_or(STATUS_OBJECT_NAME_NOT_FOUND, |_| STATUS_SUCCESS)

@@ -5,7 +5,7 @@
 use std::{collections::HashMap, ffi::c_void, ptr::null_mut, sync::Mutex};
 
 use nt::{
-    DISPATCH_LEVEL, IRP, MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED,
+    DISPATCH_LEVEL, IRP, KERNEL_MODE, MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED,
     MDL_PARTIAL_HAS_BEEN_MAPPED, MDL_SOURCE_IS_NONPAGED_POOL,
 };
 
@@ -258,6 +258,7 @@ extern "C" fn MmBuildMdlForNonPagedPool(mdl: *mut MDL) {
             (bug_check, what)
         },
     );
+    call.require_array(start.cast::<u8>(), mdl.ByteCount as usize);
     mdl.MdlFlags |= MDL_SOURCE_IS_NONPAGED_POOL;
     mdl.MappedSystemVa = start;
 }
@@ -271,8 +272,11 @@ extern "C" fn MmProbeAndLockPages(mdl: *mut MDL, mode: i8, _operation: i32) {
     let mdl = call.own_mdl(mdl);
     let new = mdl.MdlFlags & (MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL) == 0;
     call.require_mdl_flags(new, "the pages of the MDL are locked already");
-    let start = mdl.StartVa.addr() + mdl.ByteOffset as usize;
-    call.lock_user_buffer(start, mode);
+    let start = mdl.StartVa.wrapping_byte_add(mdl.ByteOffset as usize);
+    call.lock_user_buffer(start.addr(), mode);
+    if mode == KERNEL_MODE {
+        call.require_array(start.cast::<u8>(), mdl.ByteCount as usize);
+    }
     mdl.MdlFlags |= MDL_PAGES_LOCKED;
 }
 

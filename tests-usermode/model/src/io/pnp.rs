@@ -94,9 +94,8 @@ impl Call {
             self.require_room(block);
             // SAFETY: the driver answers with the structure.
             let (count, objects) = unsafe { Relations::of(block) };
-            for index in 0..count {
-                // SAFETY: the array has this number of elements.
-                let object = unsafe { objects.wrapping_add(index).read() };
+            // SAFETY: the array has this number of elements.
+            for object in unsafe { self.elements(objects, count) } {
                 self.dereference_device(object.cast());
             }
         }

@@ -20,7 +20,7 @@ use nt::{
 };
 
 use crate::{
-    host::{Call, Kernel, fault},
+    host::{Call, Kernel},
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -53,32 +53,6 @@ impl Key {
         let access = generic.fold(access, |all, (_, more)| all | more);
         Arc::new(Self { path, access })
     }
-}
-
-/// Returns the text of a string.
-///
-/// # Safety
-/// `string` and its buffer are valid.
-pub(crate) unsafe fn text(string: *const UNICODE_STRING) -> String {
-    // SAFETY: guaranteed by the caller.
-    String::from_utf16_lossy(unsafe { units(string) })
-}
-
-/// Returns the UTF-16 units of a string.
-///
-/// # Safety
-/// As for [`text`], as long as the units are used.
-pub(crate) unsafe fn units<'a>(string: *const UNICODE_STRING) -> &'a [u16] {
-    // SAFETY: guaranteed by the caller.
-    let string = unsafe { &*string };
-    if string.Buffer.is_null() {
-        return &[];
-    }
-    let length = usize::from(string.Length / 2);
-    // SAFETY: the buffer is not NULL.
-    unsafe { fault::touch(string.Buffer.cast(), string.Length.into()) };
-    // SAFETY: guaranteed by the caller.
-    unsafe { std::slice::from_raw_parts(string.Buffer, length) }
 }
 
 impl Kernel {
@@ -147,7 +121,7 @@ impl Call {
         let attributes = unsafe { self.view::<OBJECT_ATTRIBUTES, _>(attributes) };
         self.require_kernel_handle(attributes.Attributes);
         // SAFETY: the attributes have a name.
-        let name = unsafe { text(attributes.ObjectName) };
+        let name = unsafe { self.text(attributes.ObjectName) };
         let root = attributes.RootDirectory;
         if root.is_null() {
             return Ok((name, false));
@@ -185,10 +159,9 @@ impl Call {
             return STATUS_BUFFER_TOO_SMALL;
         }
         let written = answer.len().min(length as usize);
-        // SAFETY: the caller passes a buffer of this length, which is at least that of the fixed part.
-        unsafe { fault::touch(buffer.cast(), written) };
-        // SAFETY: as above.
-        unsafe { buffer.cast::<u8>().copy_from(answer.as_ptr(), written) };
+        self.require_array(buffer.cast::<u8>(), length as usize);
+        // SAFETY: the caller passes a buffer of this length.
+        unsafe { self.fill(buffer.cast(), &answer[..written]) };
         if written < answer.len() {
             STATUS_BUFFER_OVERFLOW
         } else {
@@ -294,9 +267,8 @@ extern "C" fn IoOpenDeviceInterfaceRegistryKey(
     handle: *mut HANDLE,
 ) -> NTSTATUS {
     let call = Call::enter_registry("IoOpenDeviceInterfaceRegistryKey");
-    call.require_room(name);
     // SAFETY: the caller passes a name.
-    let name = unsafe { units(name) };
+    let name = unsafe { call.units(name) };
     if !call.kernel.io().interfaces.contains(name) {
         return STATUS_OBJECT_NAME_NOT_FOUND;
     }
@@ -310,6 +282,7 @@ extern "C" fn IoOpenDeviceInterfaceRegistryKey(
 extern "C" fn RtlFreeUnicodeString(string: *mut UNICODE_STRING) {
     let call = Call::enter("RtlFreeUnicodeString");
     call.require_at_most(1, Rule::Irql, 0xe5);
+    call.require_room(string);
     // SAFETY: the caller passes a string.
     let buffer = unsafe { std::mem::take(&mut (*string).Buffer) };
     if !buffer.is_null() {

@@ -99,32 +99,31 @@ impl Dacl {
     ///
     /// # Safety
     /// `descriptor` is valid for its whole length.
-    unsafe fn read(descriptor: *const u8) -> Option<Self> {
-        let [revision, _, control @ ..] =
-            // SAFETY: guaranteed by the caller.
-            unsafe { descriptor.cast::<[u8; 4]>().read() };
+    unsafe fn read(call: &Call, descriptor: *mut u8) -> Option<Self> {
+        // SAFETY: guaranteed by the caller.
+        let [revision, _, control @ ..] = *unsafe { call.view_new::<[u8; 4], _>(descriptor) };
         let control = u16::from_le_bytes(control);
         if revision != 1 || control & SE_DACL_PRESENT == 0 {
             return None;
         }
         if control & SE_SELF_RELATIVE == 0 {
-            let place = descriptor.wrapping_add(ABSOLUTE_DACL).cast::<[u8; 8]>();
+            let place = descriptor.wrapping_add(ABSOLUTE_DACL);
             // SAFETY: as above. An absolute descriptor has the address of the DACL there.
-            let address = u64::from_le_bytes(unsafe { place.read() });
+            let address = u64::from_le_bytes(*unsafe { call.view_new::<[u8; 8], _>(place) });
             let address = usize::try_from(address).ok()?;
-            let list = std::ptr::with_exposed_provenance::<u8>(address);
+            let list = std::ptr::with_exposed_provenance_mut::<u8>(address);
             if list.is_null() {
                 return Some(Self::of_everyone());
             }
             // SAFETY: as above.
-            return unsafe { Self::read_list(list) };
+            return unsafe { Self::read_list(call, list) };
         }
-        let place = descriptor.wrapping_add(RELATIVE_DACL).cast::<[u8; 4]>();
+        let place = descriptor.wrapping_add(RELATIVE_DACL);
         // SAFETY: as above. A self-relative descriptor has the offset of the DACL there.
-        let offset = u32::from_le_bytes(unsafe { place.read() });
+        let offset = u32::from_le_bytes(*unsafe { call.view_new::<[u8; 4], _>(place) });
         let list = descriptor.wrapping_add(usize::try_from(offset).ok()?);
         // SAFETY: as above.
-        (offset != 0).then(|| unsafe { Self::read_list(list) })?
+        (offset != 0).then(|| unsafe { Self::read_list(call, list) })?
     }
 
     /// The DACL of a descriptor with a NULL DACL, which grants all access to everyone.
@@ -140,12 +139,11 @@ impl Dacl {
     ///
     /// # Safety
     /// `list` is valid for its whole length.
-    unsafe fn read_list(list: *const u8) -> Option<Self> {
+    unsafe fn read_list(call: &Call, list: *mut u8) -> Option<Self> {
         let byte = |offset: usize| {
+            let byte = list.wrapping_add(offset);
             // SAFETY: guaranteed by the caller.
-            let byte = unsafe { list.add(offset) };
-            // SAFETY: as above.
-            unsafe { byte.read() }
+            *unsafe { call.view_new::<u8, _>(byte) }
         };
         let bytes =
             |start: usize, count: usize| -> Vec<u8> { (start..start + count).map(byte).collect() };
@@ -319,7 +317,7 @@ extern "C" fn ZwSetSecurityObject(
     }
     call.require_room(descriptor.cast::<u32>());
     // SAFETY: the caller gives a security descriptor.
-    let Some(dacl) = (unsafe { Dacl::read(descriptor.cast()) }) else {
+    let Some(dacl) = (unsafe { Dacl::read(&call, descriptor.cast()) }) else {
         return STATUS_INVALID_SECURITY_DESCR;
     };
     if call.kernel.fails() {

@@ -217,7 +217,7 @@ extern "C" fn IoStartPacket(
 ) {
     let call = Call::enter_noted("IoStartPacket");
     // SAFETY: the caller passes NULL or a key.
-    let key = unsafe { key.as_ref() }.copied();
+    let key = unsafe { call.optional(key) };
     call.start_packet(device, irp, key, cancel);
     call.switch_after("IoStartPacket", irp);
 }

@@ -7,7 +7,7 @@ use std::{
 
 use nt::UNICODE_STRING;
 
-use crate::{host::Call, image::Image, io::registry, verifier::Rule};
+use crate::{host::Call, image::Image, verifier::Rule};
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-mmgetsystemroutineaddress)
 // SAFETY: see `irql`.
@@ -16,6 +16,6 @@ extern "C" fn MmGetSystemRoutineAddress(name: *const UNICODE_STRING) -> *mut c_v
     let call = Call::enter_noted("MmGetSystemRoutineAddress");
     call.require_at_most(0, Rule::Irql, 0xe5);
     // SAFETY: the caller passes a string.
-    let name = unsafe { registry::text(name) };
+    let name = unsafe { call.text(name) };
     Image::routine(&name).map_or(null_mut(), with_exposed_provenance_mut)
 }

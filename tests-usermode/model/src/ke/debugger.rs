@@ -1,6 +1,6 @@
 //! The kernel debugger, of which the model has none: a breakpoint or a failed assertion stops the system.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{c_char, c_void};
 
 use crate::{
     host::Call,
@@ -63,8 +63,9 @@ extern "C" fn RtlAssert(
     let text = |place: *mut c_char| {
         (!place.is_null()).then(|| {
             // SAFETY: the caller passes NULL or text that ends with a zero.
-            let text = unsafe { CStr::from_ptr(place) };
-            text.to_string_lossy().into_owned()
+            let byte = |index| *unsafe { call.view_new::<u8, _>(place.wrapping_add(index)) };
+            let text: Vec<u8> = (0..).map(byte).take_while(|byte| *byte != 0).collect();
+            String::from_utf8_lossy(&text).into_owned()
         })
     };
     let [assertion, file] = [assertion, file].map(|place| text(place.cast()).unwrap_or_default());

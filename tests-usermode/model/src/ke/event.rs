@@ -212,7 +212,7 @@ extern "C" fn KeWaitForSingleObject(
     let is_mutex = object.kind.load(Ordering::Relaxed) == MUTANT_OBJECT;
     call.require_wait_mode(place, mode, is_mutex);
     // SAFETY: the caller passes NULL or a time.
-    let timeout = unsafe { timeout.as_ref() };
+    let timeout = unsafe { call.optional(timeout) };
     let is_set = match timeout {
         None => {
             call.wait_for_object(object);
@@ -222,7 +222,7 @@ extern "C" fn KeWaitForSingleObject(
             call.require_wait(object, DISPATCH_LEVEL);
             object.take(&call).is_some()
         }
-        Some(due) => call.wait_for_object_until(object, *due),
+        Some(due) => call.wait_for_object_until(object, due),
     };
     if is_set {
         STATUS_SUCCESS

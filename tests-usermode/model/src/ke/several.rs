@@ -169,9 +169,8 @@ extern "C" fn KeWaitForMultipleObjects(
         );
         (BugCheck(TOO_MANY, [0; 4]), what)
     });
-    call.require_room(objects);
     // SAFETY: the caller passes an array of this length.
-    let objects = unsafe { std::slice::from_raw_parts(objects, count as usize) };
+    let objects = unsafe { call.elements(objects, count as usize) };
     let first = objects.first().map_or(0, |object| object.addr());
     call.switch_point(call.routine(), first);
     let view = |object: &*mut c_void| {
@@ -183,6 +182,6 @@ extern "C" fn KeWaitForMultipleObjects(
     };
     let objects: Vec<&Dispatcher> = objects.iter().map(view).collect();
     // SAFETY: the caller passes NULL or a time.
-    let timeout = unsafe { timeout.as_ref() }.copied();
+    let timeout = unsafe { call.optional(timeout) };
     call.wait_for_several(&objects, wait_type, timeout)
 }

@@ -125,7 +125,8 @@ extern "C" fn ZwWaitForSingleObject(handle: HANDLE, _alertable: u8, timeout: *mu
     let call = Call::enter("ZwWaitForSingleObject");
     let irql = call.irql();
     // SAFETY: the caller passes NULL or a time.
-    let polls = unsafe { timeout.as_ref() } == Some(&0) && irql <= nt::DISPATCH_LEVEL;
+    let timeout = unsafe { call.optional(timeout) };
+    let polls = timeout == Some(0) && irql <= nt::DISPATCH_LEVEL;
     call.require(irql == 0 || polls, Rule::Irql, || {
         let what =
             format!("the IRQL is {irql}, and must be PASSIVE_LEVEL unless the timeout is zero");
@@ -134,8 +135,7 @@ extern "C" fn ZwWaitForSingleObject(handle: HANDLE, _alertable: u8, timeout: *mu
     let Some(thread) = call.kernel.object_of::<EventObject>(handle) else {
         return STATUS_INVALID_HANDLE;
     };
-    // SAFETY: the caller passes NULL or a time.
-    let is_over = match unsafe { timeout.as_ref() } {
+    let is_over = match timeout {
         None if thread.is_thread() => {
             wait_for_end(&thread, &call);
             true
@@ -145,7 +145,7 @@ extern "C" fn ZwWaitForSingleObject(handle: HANDLE, _alertable: u8, timeout: *mu
             true
         }
         Some(0) if thread.is_thread() => thread.is_set(),
-        Some(due) => call.wait_for_object_until(thread.header(), *due),
+        Some(due) => call.wait_for_object_until(thread.header(), due),
     };
     if is_over {
         STATUS_SUCCESS

@@ -12,10 +12,7 @@ use nt::{
     STATUS_OBJECT_NAME_NOT_FOUND, STATUS_OBJECT_TYPE_MISMATCH, STATUS_SUCCESS, UNICODE_STRING,
 };
 
-use super::{
-    hive::{self, Value},
-    values,
-};
+use super::hive::{self, Value};
 use crate::{
     ex::terminated,
     host::Call,
@@ -109,7 +106,7 @@ impl Query<'_> {
             if kind == REG_NONE {
                 return Ok(());
             }
-            return self.deliver(entry, entry.Name, &default_of(entry, kind));
+            return self.deliver(entry, entry.Name, &self.default_of(entry, kind));
         };
         let expected = entry.DefaultType >> TYPECHECK_SHIFT;
         let is_checked = has(RTL_QUERY_REGISTRY_TYPECHECK) && has(RTL_QUERY_REGISTRY_DIRECT);
@@ -203,27 +200,24 @@ impl Query<'_> {
         let data = &value.data;
         if data.len() <= 4 {
             // SAFETY: the caller gives room for a ULONG.
-            unsafe { buffer.cast::<u8>().copy_from(data.as_ptr(), data.len()) };
+            unsafe { self.call.fill(buffer.cast(), data) };
             return Ok(());
         }
         // SAFETY: the caller's buffer begins with its length.
-        let room = unsafe { buffer.cast::<i32>().read_unaligned() };
+        let room = *unsafe { self.call.view_new::<[u8; 4], _>(buffer) };
+        let room = i32::from_le_bytes(room);
         let header = if room < 0 { 0 } else { 8 };
         if data.len() + header > room.unsigned_abs() as usize {
             return Err(STATUS_BUFFER_TOO_SMALL);
         }
         let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        if header != 0 {
-            // SAFETY: the buffer has room for both numbers.
-            unsafe {
-                buffer
-                    .cast::<[u32; 2]>()
-                    .write_unaligned([length, value.kind]);
-            }
-        }
-        let place = buffer.cast::<u8>().wrapping_add(header);
+        let numbers = [length, value.kind].map(u32::to_le_bytes);
+        let stored = [&numbers.as_flattened()[..header], data].concat();
+        let buffer = buffer.cast::<u8>();
+        self.call
+            .require_array(buffer, room.unsigned_abs() as usize);
         // SAFETY: the buffer has this length.
-        unsafe { place.copy_from(data.as_ptr(), data.len()) };
+        unsafe { self.call.fill(buffer, &stored) };
         Ok(())
     }
 
@@ -243,42 +237,41 @@ impl Query<'_> {
             return Err(STATUS_BUFFER_TOO_SMALL);
         }
         let place = string.Buffer.cast::<u8>();
+        self.call.require_array(place, string.MaximumLength.into());
         // SAFETY: the buffer has this length.
-        unsafe { place.copy_from(data.as_ptr(), data.len()) };
+        unsafe { self.call.fill(place, data) };
         // Without the terminating zero.
         string.Length = length.saturating_sub(2);
         Ok(())
     }
-}
-
-/// Returns the default value of an entry. The length of a string can be zero, which stands for that up to its end.
-fn default_of(entry: &RTL_QUERY_REGISTRY_TABLE, kind: u32) -> Value {
-    let length = match (kind, entry.DefaultLength) {
-        (REG_SZ | REG_EXPAND_SZ, 0) => {
-            // SAFETY: the default is a string that ends with a zero.
-            2 * unsafe { terminated(entry.DefaultData.cast()) }.len() + 2
-        }
-        (REG_MULTI_SZ, 0) => {
-            let mut length = 0;
-            loop {
-                let string = entry.DefaultData.cast::<u16>().wrapping_add(length);
-                // SAFETY: each string ends with a zero, and so does the last one, which is empty.
-                let units = unsafe { terminated(string) }.len();
-                length += units + 1;
-                if units == 0 {
-                    break 2 * length;
+    /// Returns the default value of an entry. The length of a string can be zero, which stands for that up to its end.
+    fn default_of(&self, entry: &RTL_QUERY_REGISTRY_TABLE, kind: u32) -> Value {
+        let length = match (kind, entry.DefaultLength) {
+            (REG_SZ | REG_EXPAND_SZ, 0) => {
+                // SAFETY: the default is a string that ends with a zero.
+                2 * unsafe { terminated(entry.DefaultData.cast()) }.len() + 2
+            }
+            (REG_MULTI_SZ, 0) => {
+                let mut length = 0;
+                loop {
+                    let string = entry.DefaultData.cast::<u16>().wrapping_add(length);
+                    // SAFETY: each string ends with a zero, and so does the last one, which is empty.
+                    let units = unsafe { terminated(string) }.len();
+                    length += units + 1;
+                    if units == 0 {
+                        break 2 * length;
+                    }
                 }
             }
+            (_, length) => length as usize,
+        };
+        // SAFETY: the default data have this length.
+        let data = unsafe { self.call.elements(entry.DefaultData.cast::<u8>(), length) };
+        Value {
+            name: String::new(),
+            kind,
+            data: data.to_vec(),
         }
-        (_, length) => length as usize,
-    };
-    let length = u32::try_from(length).unwrap_or(u32::MAX);
-    // SAFETY: the default data have this length.
-    let data = unsafe { values::bytes(entry.DefaultData, length) };
-    Value {
-        name: String::new(),
-        kind,
-        data: data.to_vec(),
     }
 }
 

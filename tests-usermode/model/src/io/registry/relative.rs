@@ -7,7 +7,7 @@ use nt::{
     STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS,
 };
 
-use super::{hive, values};
+use super::hive;
 use crate::{ex::terminated, host::Call, verifier::Rule};
 
 /// `RTL_REGISTRY_HANDLE` and `RTL_REGISTRY_OPTIONAL`
@@ -68,7 +68,7 @@ extern "C" fn RtlWriteRegistryValue(
     // SAFETY: the caller passes a name that ends with a zero.
     let name = String::from_utf16_lossy(unsafe { terminated(name) });
     // SAFETY: the caller passes data of this length.
-    let data = unsafe { values::bytes(data, length) };
+    let data = unsafe { call.elements(data.cast(), length as usize) };
     let is_written = call.kernel.with_hive(|hive| {
         let exists = hive.contains(&path) || hive.create(&path);
         exists && hive.set(&path, &name, kind, data)

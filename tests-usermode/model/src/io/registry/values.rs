@@ -7,7 +7,7 @@ use nt::{
     STATUS_NO_MORE_ENTRIES, STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS, UNICODE_STRING,
 };
 
-use super::{QUERY_VALUE, SET_VALUE, hive::Value, text};
+use super::{QUERY_VALUE, SET_VALUE, hive::Value};
 use crate::host::Call;
 
 /// `STATUS_KEY_DELETED`
@@ -27,18 +27,18 @@ impl Call {
             None => STATUS_INVALID_PARAMETER,
         }
     }
-}
 
-/// Returns the name of a value, which is empty if the pointer is NULL.
-///
-/// # Safety
-/// The pointer is NULL or that of a valid string.
-unsafe fn name_of(name: *const UNICODE_STRING) -> String {
-    if name.is_null() {
-        return String::new();
+    /// Returns the name of a value, which is empty if the pointer is NULL.
+    ///
+    /// # Safety
+    /// The pointer is NULL or that of a valid string.
+    unsafe fn name_of_value(&self, name: *const UNICODE_STRING) -> String {
+        if name.is_null() {
+            return String::new();
+        }
+        // SAFETY: guaranteed by the caller.
+        unsafe { self.text(name) }
     }
-    // SAFETY: guaranteed by the caller.
-    unsafe { text(name) }
 }
 
 /// Returns the information about a value of a `KEY_VALUE_INFORMATION_CLASS`, and the length of its fixed part; `None` if there is no
@@ -91,7 +91,7 @@ extern "C" fn ZwQueryValueKey(
         Err(status) => return status,
     };
     // SAFETY: the caller passes a name.
-    let name = unsafe { name_of(name) };
+    let name = unsafe { call.name_of_value(name) };
     let value = call
         .kernel
         .with_hive(|hive| hive.value(&path, &name).cloned());
@@ -148,25 +148,13 @@ extern "C" fn ZwSetValueKey(
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     // SAFETY: the caller passes a name, or NULL.
-    let name = unsafe { name_of(name) };
+    let name = unsafe { call.name_of_value(name) };
     // SAFETY: the caller passes data of this size.
-    let data = unsafe { bytes(data, size) };
+    let data = unsafe { call.elements(data.cast(), size as usize) };
     let is_set = call
         .kernel
         .with_hive(|hive| hive.set(&path, &name, kind, data));
     if is_set { STATUS_SUCCESS } else { KEY_DELETED }
-}
-
-/// Returns the data of a value.
-///
-/// # Safety
-/// The data have this size, or the pointer is NULL.
-pub(super) unsafe fn bytes<'a>(data: *const c_void, size: u32) -> &'a [u8] {
-    if data.is_null() {
-        return &[];
-    }
-    // SAFETY: guaranteed by the caller.
-    unsafe { std::slice::from_raw_parts(data.cast(), size as usize) }
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-zwdeletevaluekey)
@@ -179,7 +167,7 @@ extern "C" fn ZwDeleteValueKey(handle: HANDLE, name: *mut UNICODE_STRING) -> NTS
         Err(status) => return status,
     };
     // SAFETY: the caller passes a name.
-    let name = unsafe { name_of(name) };
+    let name = unsafe { call.name_of_value(name) };
     let is_removed = call.kernel.with_hive(|hive| hive.remove(&path, &name));
     if is_removed {
         STATUS_SUCCESS
