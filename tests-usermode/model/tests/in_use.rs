@@ -19,8 +19,8 @@ use std::{
 use body::{found, run, stops};
 use call::{broke, queue_work, wait};
 use nt::{
-    DEVICE_OBJECT, DISPATCH_LEVEL, IO_WORKITEM, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY, KDPC, KEVENT,
-    KSPIN_LOCK, KTIMER, LIST_ENTRY,
+    DEVICE_OBJECT, DISPATCH_LEVEL, FAST_MUTEX, IO_WORKITEM, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY,
+    KDPC, KEVENT, KMUTEX, KSPIN_LOCK, KTIMER, LIST_ENTRY,
 };
 use ntmodel::{Clock, Config, Kernel, OnViolation, Rule};
 use steps::{Stage, Steps, breaks, holds};
@@ -234,4 +234,94 @@ fn work_item_that_runs_after_unload_leaves_no_timer() {
     let text = "DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS";
     breaks(unloads::<false>, Rule::Dpc, text);
     holds(unloads::<true>);
+}
+
+fn block(size: usize) -> *mut c_void {
+    nt!(ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, size, 1))
+}
+
+/// Frees a block of the pool with a mutex that the thread owns, or that it has released.
+fn frees_mutex<const RELEASES: bool>() {
+    let block = block(size_of::<KMUTEX>());
+    nt!(KeInitializeMutex(block.cast(), 0));
+    wait(block);
+    if RELEASES {
+        nt!(KeReleaseMutex(block.cast(), 0));
+    }
+    nt!(ExFreePoolWithTag(block, 1));
+}
+
+fn frees_fast_mutex<const RELEASES: bool>() {
+    let block = block(size_of::<FAST_MUTEX>());
+    nt!(ExInitializeFastMutex(block.cast()));
+    nt!(ExAcquireFastMutex(block.cast()));
+    if RELEASES {
+        nt!(ExReleaseFastMutex(block.cast()));
+    }
+    nt!(ExFreePoolWithTag(block, 1));
+}
+
+fn frees_guarded_mutex<const RELEASES: bool>() {
+    let block = block(size_of::<FAST_MUTEX>());
+    nt!(KeInitializeGuardedMutex(block.cast()));
+    nt!(KeAcquireGuardedMutex(block.cast()));
+    if RELEASES {
+        nt!(KeReleaseGuardedMutex(block.cast()));
+    }
+    nt!(ExFreePoolWithTag(block, 1));
+}
+
+#[test]
+fn mutex_is_released_before_its_memory_is_freed() {
+    for (body, kind) in [
+        (frees_mutex::<false> as fn(), "the mutex"),
+        (frees_fast_mutex::<false>, "the fast mutex"),
+        (frees_guarded_mutex::<false>, "the guarded mutex"),
+    ] {
+        let violation = stops(body, Rule::Mutex, 0xc4, 0x1005, "ExFreePoolWithTag");
+        assert!(violation.what.contains(kind), "\n{violation}");
+    }
+    passes(frees_mutex::<true>);
+    passes(frees_fast_mutex::<true>);
+    passes(frees_guarded_mutex::<true>);
+}
+
+/// Frees a block whose pages an MDL has locked, or unlocked.
+fn frees_pages<const UNLOCKS: bool>() {
+    let block = block(64);
+    let mdl = nt!(IoAllocateMdl(block, 64, 0, 0, null_mut()));
+    nt!(MmProbeAndLockPages(mdl, nt::KERNEL_MODE, nt::IoReadAccess));
+    if UNLOCKS {
+        nt!(MmUnlockPages(mdl));
+    }
+    nt!(ExFreePoolWithTag(block, 1));
+    nt!(IoFreeMdl(mdl));
+}
+
+/// Uses an MDL that was built for a block that is freed, or frees the block later.
+fn uses_mdl<const FREES_FIRST: bool>() {
+    let block = block(64);
+    let mdl = nt!(IoAllocateMdl(block, 64, 0, 0, null_mut()));
+    nt!(MmBuildMdlForNonPagedPool(mdl));
+    if FREES_FIRST {
+        nt!(ExFreePoolWithTag(block, 1));
+    }
+    let part = nt!(IoAllocateMdl(block, 64, 0, 0, null_mut()));
+    nt!(IoBuildPartialMdl(mdl, part, block, 32));
+    if !FREES_FIRST {
+        nt!(ExFreePoolWithTag(block, 1));
+    }
+    nt!(IoFreeMdl(part));
+    nt!(IoFreeMdl(mdl));
+}
+
+#[test]
+fn memory_of_an_mdl_is_freed_when_it_is_not_in_use() {
+    let routine = "ExFreePoolWithTag";
+    let violation = stops(frees_pages::<false>, Rule::Mdl, 0, 0, routine);
+    assert!(violation.what.contains("has locked"), "\n{violation}");
+    let violation = stops(uses_mdl::<true>, Rule::Mdl, 0, 0, "IoBuildPartialMdl");
+    assert!(violation.what.contains("was freed"), "\n{violation}");
+    passes(frees_pages::<true>);
+    passes(uses_mdl::<false>);
 }

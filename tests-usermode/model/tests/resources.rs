@@ -228,5 +228,6 @@ fn data_is_written_with_shared_access() {
 
 #[test]
 fn resource_is_kept_by_a_thread_that_returns() {
-    breaks(one_request::<Served<KEPT>>, Rule::Mutex, "");
+    let text = "a dispatch routine has returned and holds the resource";
+    breaks(one_request::<Served<KEPT>>, Rule::Mutex, text);
 }

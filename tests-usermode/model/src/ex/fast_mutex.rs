@@ -9,7 +9,6 @@ use nt::FAST_MUTEX;
 
 use crate::{
     host::{Call, wait::Wait},
-    mutex::locked,
     verifier::{BugCheck, Rule},
 };
 
@@ -44,7 +43,7 @@ impl Call {
         if mark.swap(1, Ordering::Relaxed) == 0 {
             self.forget_order(mutex.addr());
         }
-        let held = locked(&self.mutexes).clone();
+        let held = self.owned();
         self.check_order_under(&held, mutex.addr(), "fast mutex");
     }
 
@@ -74,17 +73,17 @@ impl Call {
     }
 
     /// Acquires a fast mutex, at the IRQL that its owner is at.
-    pub(in crate::ex) fn acquire_fast(&self, mutex: *mut FAST_MUTEX) {
+    pub(in crate::ex) fn acquire_fast(&self, mutex: *mut FAST_MUTEX, kind: &'static str) {
         let owner = self.owner(mutex);
         self.wait_for(Wait::Object(mutex.addr()), || {
             self.try_take_fast(owner).then_some(())
         });
-        locked(&self.mutexes).push(mutex.addr());
+        self.own(mutex.addr(), kind);
     }
 
     pub(in crate::ex) fn release_fast(&self, mutex: *mut FAST_MUTEX) {
         let owner = self.owner(mutex);
-        locked(&self.mutexes).retain(|held| *held != mutex.addr());
+        self.disown(mutex.addr());
         owner.store(null_mut(), Ordering::Release);
         self.kernel.sleepers.wake(Wait::Object(mutex.addr()));
     }
@@ -107,7 +106,7 @@ extern "C" fn ExAcquireFastMutex(mutex: *mut FAST_MUTEX) {
     call.require_at_most(APC_LEVEL, Rule::IrqlExApcLte1, 0x2_0005);
     call.check_fast(mutex);
     let old_irql = call.raise_irql(APC_LEVEL);
-    call.acquire_fast(mutex);
+    call.acquire_fast(mutex, "fast mutex");
     // SAFETY: this thread owns the mutex.
     unsafe { (*mutex).OldIrql = old_irql.into() };
 }
@@ -123,7 +122,7 @@ extern "C" fn ExTryToAcquireFastMutex(mutex: *mut FAST_MUTEX) -> u8 {
     let taken = call.try_take_fast(owner);
     if taken {
         call.raise_irql(APC_LEVEL);
-        locked(&call.mutexes).push(mutex.addr());
+        call.own(mutex.addr(), "fast mutex");
         // SAFETY: this thread owns the mutex.
         unsafe { (*mutex).OldIrql = old_irql.into() };
     }
@@ -156,7 +155,7 @@ extern "C" fn ExAcquireFastMutexUnsafe(mutex: *mut FAST_MUTEX) {
     call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
     call.require_no_apcs(Rule::FastMutex, mutex.addr());
     call.check_fast(mutex);
-    call.acquire_fast(mutex);
+    call.acquire_fast(mutex, "fast mutex");
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exreleasefastmutexunsafe)

@@ -3,7 +3,7 @@
 
 use nt::{FAST_MUTEX, KEVENT};
 
-use crate::{host::Call, mutex::locked, verifier::Rule};
+use crate::{host::Call, verifier::Rule};
 
 const APC_LEVEL: u8 = 1;
 
@@ -38,7 +38,7 @@ extern "C" fn KeAcquireGuardedMutex(mutex: *mut FAST_MUTEX) {
     let call = enter("KeAcquireGuardedMutex", mutex);
     call.check_fast(mutex);
     call.enter_guarded();
-    call.acquire_fast(mutex);
+    call.acquire_fast(mutex, "guarded mutex");
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ketrytoacquireguardedmutex)
@@ -49,7 +49,7 @@ extern "C" fn KeTryToAcquireGuardedMutex(mutex: *mut FAST_MUTEX) -> u8 {
     let is_taken = call.try_take_fast(call.owner(mutex));
     if is_taken {
         call.enter_guarded();
-        locked(&call.mutexes).push(mutex.addr());
+        call.own(mutex.addr(), "guarded mutex");
     }
     u8::from(is_taken)
 }
@@ -72,7 +72,7 @@ extern "C" fn KeAcquireGuardedMutexUnsafe(mutex: *mut FAST_MUTEX) {
     let call = enter("KeAcquireGuardedMutexUnsafe", mutex);
     call.require_no_apcs(Rule::FastMutex, mutex.addr());
     call.check_fast(mutex);
-    call.acquire_fast(mutex);
+    call.acquire_fast(mutex, "guarded mutex");
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kereleaseguardedmutexunsafe)

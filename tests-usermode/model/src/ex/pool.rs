@@ -248,7 +248,7 @@ impl Kernel {
 }
 
 impl Call {
-    /// Stops the system if memory is freed that contains a spin lock that the thread holds.
+    /// Stops the system if memory is freed that contains a spin lock that the thread holds, or a mutex that any thread owns.
     fn require_no_lock_in(&self, memory: Range<usize>) {
         let held = self
             .held
@@ -256,11 +256,21 @@ impl Call {
             .iter()
             .find(|held| memory.contains(&held.lock))
             .map(ToString::to_string);
-        if let Some(held) = held {
+        let spin_lock =
+            held.map(|held| (format!("{held}, which the thread holds"), Rule::SpinLock));
+        // A resource that is freed was not deleted, which is reported later.
+        let owner = self.kernel.owner_in(&memory);
+        let owner = owner.filter(|(.., kind)| *kind != "resource");
+        let mutex = owner.map(|(thread, mutex, kind)| {
+            (
+                format!("the {kind} {mutex:#x}, which {thread} owns"),
+                Rule::Mutex,
+            )
+        });
+        if let Some((lock, rule)) = spin_lock.or(mutex) {
             let bug_check = BugCheck::verifier(0x1005, [memory.start as u64, 0, 0]);
-            let what =
-                format!("a pool block is freed that contains {held}, which the thread holds");
-            self.stop(bug_check, Rule::SpinLock, what);
+            let what = format!("a pool block is freed that contains {lock}");
+            self.stop(bug_check, rule, what);
         }
     }
 

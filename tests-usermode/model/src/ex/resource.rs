@@ -143,7 +143,7 @@ impl Call {
         });
         let is_taken = if waits {
             if before == 0 {
-                let held = locked(&self.mutexes).clone();
+                let held = self.owned();
                 self.check_order_under(&held, resource.addr(), "resource");
             }
             if is_exclusive {
@@ -167,7 +167,7 @@ impl Call {
             }
         }
         if is_taken && before == 0 {
-            locked(&self.mutexes).push(resource.addr());
+            self.own(resource.addr(), "resource");
         }
         is_taken
     }
@@ -190,7 +190,7 @@ impl Call {
         let [by_one, by_several] = Resource::orders(resource);
         self.release_to(if is_exclusive { by_one } else { by_several });
         if left == 0 {
-            locked(&self.mutexes).retain(|held| *held != resource.addr());
+            self.disown(resource.addr());
         }
         self.kernel.sleepers.wake(Wait::Resource(resource.addr()));
     }

@@ -201,9 +201,9 @@ impl Kernel {
     /// Describes the holder of the object that a thread waits for, if it is known.
     pub(crate) fn holders(&self, wait: Wait) -> Option<String> {
         if let Wait::Object(object) | Wait::Timed(object, _) = wait
-            && let Some(owner) = self.owner_of_mutex(object)
+            && let Some((owner, _, kind)) = self.owner_in(&(object..object + 1))
         {
-            return Some(format!("a mutex, which {owner} owns"));
+            return Some(format!("a {kind}, which {owner} owns"));
         }
         let (Wait::SpinLock(lock) | Wait::ReaderWriter(lock)) = wait else {
             return (self.upcalls.holders)(self, wait);
@@ -244,12 +244,15 @@ impl Kernel {
             .collect()
     }
 
-    /// Returns the owner of a mutex.
-    fn owner_of_mutex(&self, mutex: usize) -> Option<String> {
+    /// Returns the owner of a mutex or a resource in memory, the address of the object, and what it is.
+    pub(crate) fn owner_in(&self, memory: &Range<usize>) -> Option<(String, usize, &'static str)> {
         let threads = locked(&self.threads);
         let mut threads = threads.iter().filter_map(Weak::upgrade);
-        let owner = threads.find(|thread| locked(&thread.mutexes).contains(&mutex))?;
-        Some(owner.name().to_owned())
+        threads.find_map(|thread| {
+            let owned = locked(&thread.mutexes);
+            let (object, kind) = owned.iter().find(|(object, _)| memory.contains(object))?;
+            Some((thread.name().to_owned(), *object, *kind))
+        })
     }
 
     /// Returns whether every thread waits, and no timer is set that could end a wait.

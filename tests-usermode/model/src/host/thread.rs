@@ -74,8 +74,8 @@ pub(crate) struct Thread {
     pub(crate) affinity: AtomicU64,
     /// The spin locks that the thread holds, the innermost last.
     pub(crate) held: HeldLocks,
-    /// The addresses of the mutexes that the thread owns.
-    pub(crate) mutexes: Mutex<Vec<usize>>,
+    /// The mutexes and the resources that the thread owns: the address of each, and what it is.
+    pub(crate) mutexes: Mutex<Vec<(usize, &'static str)>>,
     /// How many critical regions the thread has entered and not left.
     pub(crate) critical_regions: AtomicU32,
     /// How many guarded regions the thread has entered and not left.
@@ -308,6 +308,23 @@ impl Thread {
 
     pub(crate) fn set_processor(&self, processor: u32) {
         self.processor.store(processor, Relaxed);
+    }
+}
+
+impl Thread {
+    /// Records that the thread owns a mutex or a resource.
+    pub(crate) fn own(&self, object: usize, kind: &'static str) {
+        locked(&self.mutexes).push((object, kind));
+    }
+
+    pub(crate) fn disown(&self, object: usize) {
+        locked(&self.mutexes).retain(|(owned, _)| *owned != object);
+    }
+
+    /// Returns the addresses of the mutexes and the resources that the thread owns.
+    pub(crate) fn owned(&self) -> Vec<usize> {
+        let owned = locked(&self.mutexes);
+        owned.iter().map(|(object, _)| *object).collect()
     }
 }
 

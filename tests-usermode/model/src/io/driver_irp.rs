@@ -190,6 +190,7 @@ impl Call {
     pub(crate) fn memory_freed(&self, start: usize, length: usize) {
         self.forget_remove_locks(start..start + length);
         self.require_no_work_item_in(&(start..start + length));
+        self.require_no_locked_mdl_in(&(start..start + length));
         let io = self.kernel.io();
         io.notifications
             .require_no_context_in(self, start..start + length);

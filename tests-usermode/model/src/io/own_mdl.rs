@@ -2,7 +2,7 @@
 //!
 //! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-mdls)
 
-use std::{collections::HashMap, ffi::c_void, ptr::null_mut, sync::Mutex};
+use std::{collections::HashMap, ffi::c_void, ops::Range, ptr::null_mut, sync::Mutex};
 
 use nt::{
     DISPATCH_LEVEL, IRP, KERNEL_MODE, MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED,
@@ -101,6 +101,21 @@ impl Call {
     pub(in crate::io) fn require_mdl(&self, mdl: *mut MDL) {
         if self.kernel.io().mdls.is_allocated(mdl) || self.is_in_nonpaged_memory(mdl) {
             self.require_source(mdl);
+            // SAFETY: the MDL is the driver's.
+            let MDL {
+                MdlFlags: flags,
+                MappedSystemVa: start,
+                ..
+            } = unsafe { mdl.read() };
+            let is_built = flags & MDL_SOURCE_IS_NONPAGED_POOL != 0;
+            let is_freed = is_built && self.kernel.is_freed(start.addr());
+            self.require(!is_freed, Rule::Mdl, || {
+                let what = format!(
+                    "an MDL is used whose memory was freed{}",
+                    self.once(start.addr())
+                );
+                (BugCheck(0, [0; 4]), what)
+            });
         } else {
             self.request_of_mdl(mdl);
         }
@@ -160,6 +175,29 @@ impl Call {
         }
         // SAFETY: the MDL is the driver's, which calls one routine with it at a time.
         unsafe { &mut *mdl }
+    }
+
+    /// Stops the system if memory is freed whose pages an MDL of the driver has locked.
+    pub(in crate::io) fn require_no_locked_mdl_in(&self, memory: &Range<usize>) {
+        let mdls: Vec<_> = locked(&self.kernel.io().mdls.allocated)
+            .keys()
+            .copied()
+            .collect();
+        let locks = |mdl: &usize| {
+            let mdl = std::ptr::with_exposed_provenance::<MDL>(*mdl);
+            // SAFETY: the MDL is allocated.
+            let mdl = unsafe { &*mdl };
+            let start = mdl.StartVa.addr() + mdl.ByteOffset as usize;
+            mdl.MdlFlags & MDL_PAGES_LOCKED != 0 && memory.contains(&start)
+        };
+        let mdl = mdls.into_iter().find(locks);
+        self.require(mdl.is_none(), Rule::Mdl, || {
+            let what = format!(
+                "memory is freed whose pages the MDL {:#x} has locked: MmUnlockPages comes first",
+                mdl.unwrap_or_default()
+            );
+            (BugCheck(0, [0; 4]), what)
+        });
     }
 
     pub(in crate::io) fn require_mdl_flags(&self, holds: bool, what: &str) {

@@ -8,7 +8,6 @@ use nt::DISPATCH_LEVEL;
 use crate::{
     host::{Call, layout::Dispatcher},
     ke::mutex::MUTANT_OBJECT,
-    mutex::locked,
     verifier::{BugCheck, Rule},
 };
 
@@ -44,8 +43,8 @@ impl Call {
 
     /// Returns whether the thread owns a mutex object, which disables its normal kernel APCs.
     fn owns_mutex(&self) -> bool {
-        locked(&self.mutexes).iter().any(|mutex| {
-            let mutex = std::ptr::with_exposed_provenance::<Dispatcher>(*mutex);
+        self.owned().into_iter().any(|mutex| {
+            let mutex = std::ptr::with_exposed_provenance::<Dispatcher>(mutex);
             // SAFETY: the thread owns the object, which is a mutex or a fast mutex, whose first number is the count 1.
             let kind = unsafe { &(*mutex).kind };
             kind.load(Ordering::Relaxed) == MUTANT_OBJECT

@@ -36,18 +36,18 @@ impl Mutant {
         if self.header.signal.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.in_dpc
                 .set(thread.in_dpc.load(Ordering::Relaxed).into());
-            locked(&thread.mutexes).push((&raw const *self).addr());
+            thread.own((&raw const *self).addr(), "mutex");
         }
         Some(())
     }
 }
 
 impl Call {
-    /// Stops the system if a driver's routine returns to user mode, or a thread ends, and the thread owns a mutex.
+    /// Stops the system if a driver's routine returns to user mode, or a thread ends, and the thread owns a mutex or a resource.
     pub(crate) fn require_no_mutex(&self, routine: &str) {
         let held = locked(&self.mutexes).last().copied();
-        if let Some(mutex) = held {
-            let what = format!("{routine} has returned and holds the mutex {mutex:#x}");
+        if let Some((object, kind)) = held {
+            let what = format!("{routine} has returned and holds the {kind} {object:#x}");
             let bug_check = BugCheck(1, [0, 0, 0xffff, 0]);
             self.stop(bug_check, Rule::Mutex, what);
         }
@@ -90,7 +90,7 @@ extern "C" fn KeInitializeMutex(mutex: *mut KMUTEX, _level: u32) {
     footprint::initialise(mutex);
     call.note_initialised(mutex);
     call.require_room(mutex);
-    let holds = locked(&call.mutexes).contains(&mutex.addr());
+    let holds = call.owned().contains(&mutex.addr());
     call.require(!holds, Rule::LockInitialisation, || {
         let what = format!("the mutex {mutex:?} is initialised again while it is held");
         (BugCheck(0, [0; 4]), what)
@@ -123,7 +123,7 @@ extern "C" fn KeReleaseMutex(mutex: *mut KMUTEX, wait: u8) -> i32 {
     }
     let before = object.header.signal.fetch_add(1, Ordering::AcqRel);
     if before == 0 {
-        locked(&call.mutexes).retain(|held| *held != mutex.addr());
+        call.disown(mutex.addr());
         object.owner.store(0, Ordering::Release);
         call.kernel.sleepers.wake(Wait::Object(mutex.addr()));
     }

@@ -18,7 +18,6 @@ use crate::{
         wait::Wait,
     },
     ke::mutex::{MUTANT_OBJECT, SEMAPHORE_OBJECT},
-    mutex::locked,
     verifier::{BugCheck, Rule},
 };
 
@@ -52,7 +51,7 @@ impl Dispatcher {
         if let Some(mutant) = self.mutant() {
             if self.signal.fetch_add(1, Ordering::AcqRel) == 0 {
                 let mutex = (&raw const *mutant).addr();
-                locked(&thread.mutexes).retain(|held| *held != mutex);
+                thread.disown(mutex);
                 mutant.owner.store(0, Ordering::Release);
             }
         } else if self.kind.load(Ordering::Relaxed) == SEMAPHORE_OBJECT {
