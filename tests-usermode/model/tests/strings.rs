@@ -34,6 +34,12 @@ fn string(units: &[u16]) -> UNICODE_STRING {
     string
 }
 
+const NO_TEXT: ANSI_STRING = ANSI_STRING {
+    Length: 0,
+    MaximumLength: 0,
+    Buffer: null_mut(),
+};
+
 const EMPTY: UNICODE_STRING = UNICODE_STRING {
     Length: 0,
     MaximumLength: 0,
@@ -154,6 +160,25 @@ fn ansi_strings_are_compared_with_and_without_regard_to_case() {
         assert_eq!(compare(&abc, &upper, 1), 0);
         assert_eq!(compare(&abc, &longer, 1), -1);
     });
+}
+
+/// `RtlCompareString` and `RtlEqualString`: `PASSIVE_LEVEL`.
+#[test]
+fn ansi_strings_are_compared_at_passive_level() {
+    let compares = || {
+        let empty = NO_TEXT;
+        let _ = nt!(KfRaiseIrql(1));
+        nt!(RtlCompareString(&raw const empty, &raw const empty, 0));
+        black_box(());
+    };
+    stops(compares, Rule::Irql, 0xc4, 0xe5, "RtlCompareString");
+    let equals = || {
+        let empty = NO_TEXT;
+        let _ = nt!(KfRaiseIrql(1));
+        nt!(RtlEqualString(&raw const empty, &raw const empty, 0));
+        black_box(());
+    };
+    stops(equals, Rule::Irql, 0xc4, 0xe5, "RtlEqualString");
 }
 
 #[test]
