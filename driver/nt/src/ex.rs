@@ -5,6 +5,7 @@
     reason = "the names are the WDK's own, and documented there"
 )]
 
+mod callback;
 mod events;
 pub mod interlocked;
 mod lookaside;
@@ -12,6 +13,7 @@ mod pool_lookaside;
 mod resource;
 mod trace;
 
+pub use callback::*;
 pub use events::*;
 pub use lookaside::*;
 pub use pool_lookaside::*;

@@ -1,6 +1,6 @@
 //! The executive: interlocked and sequenced lists, interlocked numbers, fast mutexes, reader/writer spin
 //! locks, executive resources, run-down protection, zones, the pool with the driver's global allocator, counted strings, kernel handles,
-//! work items, events of user mode, the calendar and the version of the system.
+//! work items, events of user mode, callback objects, the calendar and the version of the system.
 //!
 //! It uses `ke`, `host` and `verifier`, and neither `io` nor `ps`.
 
@@ -8,6 +8,7 @@ mod allocator;
 mod bitmap;
 mod block;
 mod calendar;
+mod callback;
 mod event;
 mod fast_mutex;
 mod features;
@@ -70,6 +71,7 @@ pub(crate) struct Ex {
     run_downs: Mutex<FxHashSet<usize>>,
     /// The zones that were initialised, by their addresses, with the blocks of each segment and their size.
     zones: Mutex<FxHashMap<usize, Vec<zone::Blocks>>>,
+    callbacks: callback::Callbacks,
     /// The providers of events.
     providers: trace::Providers,
     work_items: work_item::WorkItems,
@@ -90,6 +92,7 @@ impl Default for Ex {
             resources: Mutex::default(),
             run_downs: Mutex::default(),
             zones: Mutex::default(),
+            callbacks: callback::Callbacks::default(),
             providers: trace::Providers::default(),
             work_items: work_item::WorkItems::default(),
             last_uuid: AtomicU32::new(0),

@@ -48,6 +48,7 @@ mod pnp;
 mod pnp_notification;
 mod power;
 mod power_request;
+mod power_setting;
 mod registry;
 mod reinitialise;
 mod remove_lock;

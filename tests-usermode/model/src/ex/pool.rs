@@ -418,6 +418,7 @@ impl Call {
         self.require_no_lookaside_in(&(address..address + block.size));
         self.require_no_resource_in(&(address..address + block.size));
         self.require_no_queued_item_in(address..address + block.size);
+        self.require_no_callback_context_in(&(address..address + block.size));
         self.kernel.forget_lists(&(address..address + block.size));
         (self.kernel.upcalls.memory_freed)(self, address, block.size);
         pool.count_out(block.size);

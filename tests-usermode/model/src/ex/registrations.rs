@@ -97,14 +97,14 @@ impl<R: Copy> Registrations<R> {
         locked(&self.state).running.contains(&(number, call.number))
     }
 
-    /// Calls each registered routine by a closure, at `PASSIVE_LEVEL`.
+    /// Calls each registered routine by a closure.
     pub(crate) fn call_each(&self, call: &Call, run: impl Fn(&Registration<R>)) {
         for registration in self.all() {
             self.call_one(call, registration.number, &run);
         }
     }
 
-    /// Calls the routine of a registration by a closure, if it is still registered.
+    /// Calls the routine of a registration by a closure at the caller's IRQL, if it is still registered.
     pub(crate) fn call_one(&self, call: &Call, number: usize, run: impl Fn(&Registration<R>)) {
         call.switch_point("the system calls a registered routine", self.key());
         footprint::touch_everything();
@@ -119,8 +119,9 @@ impl<R: Copy> Registrations<R> {
             registration
         };
         call.acquire_from(self.key());
+        let irql = call.irql();
         run(&registration);
-        call.require_returned("a registered routine", 0);
+        call.require_returned("a registered routine", irql);
         footprint::touch_everything();
         let mut state = locked(&self.state);
         let place = state.running.iter().position(|other| *other == running);

@@ -422,6 +422,8 @@ impl Call {
         self.require_no_symbolic_link();
         self.require_no_interrupt();
         self.require_no_notification();
+        self.require_no_power_setting();
+        self.require_no_callback();
         self.require_no_notify_routine();
         self.require_no_timer();
         self.require_no_bug_check_callback();

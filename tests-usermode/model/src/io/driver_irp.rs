@@ -194,6 +194,7 @@ impl Call {
         let io = self.kernel.io();
         io.notifications
             .require_no_context_in(self, start..start + length);
+        self.require_no_setting_context_in(&(start..start + length));
         let any = io.initialised.load(Ordering::Relaxed) != 0;
         let forgotten = any.then(|| io.forget_in(&(start..start + length)));
         if let Some(record) = forgotten.flatten() {

@@ -1,4 +1,4 @@
-//! References to objects. This kernel counts references to device objects and to user-mode events.
+//! References to objects. This kernel counts references to device objects, callback objects and user-mode events.
 //!
 //! A device object that is deleted while it is referenced is freed when the last reference is released, as
 //! [IoDeleteDevice](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iodeletedevice) says.
@@ -99,13 +99,16 @@ impl Call {
             return count;
         }
         let of_file = self.dereference_file(object.addr());
-        of_file.unwrap_or_else(|| self.dereference_device(object))
+        let of_callback = || self.kernel.dereference_callback(object.addr());
+        let count = of_file.or_else(of_callback);
+        count.unwrap_or_else(|| self.dereference_device(object))
     }
 
     /// Adds a reference of the driver to an object; returns the new count.
     fn reference(&self, object: *mut c_void) -> usize {
         let count = self.kernel.reference_event(object.addr());
         let count = count.or_else(|| self.reference_file(object.addr()));
+        let count = count.or_else(|| self.kernel.reference_callback(object.addr()));
         let count = count.or_else(|| self.kernel.io().devices.reference(object.addr()));
         count.unwrap_or_else(|| {
             self.bad_reference(
