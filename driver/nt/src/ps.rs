@@ -13,6 +13,15 @@ use core::ffi::c_void;
 
 use crate::{HANDLE, NTSTATUS, OBJECT_ATTRIBUTES, UNICODE_STRING};
 
+/// A pointer to a process, which is a `PEPROCESS` too.
+pub type PRKPROCESS = *mut c_void;
+
+/// The state of a thread before it was attached to a process, which is opaque.
+#[repr(C)]
+pub struct KAPC_STATE {
+    pub Reserved: [u64; 6],
+}
+
 pub type PKSTART_ROUTINE = Option<unsafe extern "C" fn(StartContext: *mut c_void)>;
 
 #[cfg_attr(feature = "wdk", link(name = "ntoskrnl"))]
@@ -26,6 +35,9 @@ unsafe extern "C" {
         StartRoutine: PKSTART_ROUTINE,
         StartContext: *mut c_void,
     ) -> NTSTATUS;
+    /// `ApcState` is in nonpaged memory or on the stack.
+    pub fn KeStackAttachProcess(Process: PRKPROCESS, ApcState: *mut KAPC_STATE);
+    pub fn KeUnstackDetachProcess(ApcState: *mut KAPC_STATE);
     /// `PsGetCurrentProcess` is a macro for it. Returns a `PEPROCESS`.
     pub fn IoGetCurrentProcess() -> *mut c_void;
     pub fn PsGetCurrentProcessId() -> HANDLE;

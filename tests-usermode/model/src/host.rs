@@ -15,6 +15,7 @@ pub(crate) mod layout;
 pub(crate) mod order;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod privileged;
+pub(crate) mod process;
 pub(crate) mod special;
 mod spinning;
 pub(crate) mod thread;

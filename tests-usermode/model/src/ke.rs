@@ -4,6 +4,7 @@
 //! It uses `host` and `verifier`, but not `ex`, `io` or `ps`.
 
 mod affinity;
+mod attach;
 mod bug_check_callbacks;
 mod clock;
 mod critical_region;

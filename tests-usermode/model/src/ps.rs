@@ -7,11 +7,10 @@ mod notify;
 mod object_ids;
 mod system_thread;
 
-pub(crate) use identity::{Process, SYSTEM, USER};
-
 use std::sync::atomic::AtomicUsize;
 
 use crate::host::Kernel;
+pub(crate) use crate::host::process::{Process, SYSTEM, USER};
 
 /// The state of this folder.
 #[derive(Default)]

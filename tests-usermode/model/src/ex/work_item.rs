@@ -106,6 +106,7 @@ impl Queued {
         call.require_returned(ROUTINE, 0);
         call.require_regions(0, ROUTINE);
         call.require_no_mutex(ROUTINE);
+        call.require_not_attached(ROUTINE);
         kernel.work_ended();
     }
 }

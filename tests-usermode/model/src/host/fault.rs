@@ -340,7 +340,7 @@ mod linux {
             (Mode::Kernel, Contents::Freed) => TOUCHED.get() == 0,
             (Mode::Kernel | Mode::User, _) | (_, Contents::Nonpaged) => true,
             (_, Contents::Paged) => !is_high,
-            (_, Contents::Probed) => !is_high && !thread.is_system(),
+            (_, Contents::Probed) => !is_high && thread.has_user_memory(),
             (_, Contents::User | Contents::Freed) => false,
         };
         may && special::open(address, Some(&thread))
@@ -475,7 +475,7 @@ mod linux {
                     "in a buffer of user mode, which is pageable, at DISPATCH_LEVEL or higher";
                 (at_irql, Rule::UserBuffer, why)
             }
-            Some(Spot::Inside(_)) if call.is_system() => {
+            Some(Spot::Inside(_)) if !call.has_user_memory() => {
                 let why =
                     "in a buffer of user mode, in a system thread, whose process is another one";
                 let bug_check = BugCheck(KMODE_EXCEPTION_NOT_HANDLED, exception);

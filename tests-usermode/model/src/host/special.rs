@@ -116,7 +116,7 @@ impl OpenPages {
             self.paged.close();
             image::close_paged();
         }
-        if is_high || thread.is_system() {
+        if is_high || !thread.has_user_memory() {
             self.user.close();
         }
     }

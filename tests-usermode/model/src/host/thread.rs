@@ -22,6 +22,7 @@ use crate::{
     host::{
         Kernel,
         order::VectorClock,
+        process::Process,
         spinning::Spinning,
         wait::{Engine, Wait, away},
     },
@@ -76,6 +77,8 @@ pub(crate) struct Thread {
     pub(crate) held: HeldLocks,
     /// The mutexes and the resources that the thread owns: the address of each, and what it is.
     pub(crate) mutexes: Mutex<Vec<(usize, &'static str)>>,
+    /// The processes to which the thread is attached, the last one last, each with the address of the state that it was stored in.
+    pub(crate) attached: Mutex<Vec<(usize, Process)>>,
     /// How many critical regions the thread has entered and not left.
     pub(crate) critical_regions: AtomicU32,
     /// How many guarded regions the thread has entered and not left.
@@ -202,6 +205,7 @@ impl Thread {
             affinity: AtomicU64::new(0),
             held: HeldLocks::default(),
             mutexes: Mutex::default(),
+            attached: Mutex::default(),
             critical_regions: AtomicU32::new(0),
             guarded_regions: AtomicU32::new(0),
             waits_for: Mutex::default(),

@@ -352,6 +352,7 @@ impl Call {
         let status = self.call_driver(device, record);
         self.require_regions(regions, "a dispatch routine");
         self.require_no_mutex("a dispatch routine");
+        self.require_not_attached("a dispatch routine");
         self.require_user_affinity("a dispatch routine");
         record.touch();
         record.has_returned.store(true, Ordering::Relaxed);

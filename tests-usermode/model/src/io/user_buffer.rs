@@ -178,7 +178,7 @@ impl Call {
         let Some(contents @ (Contents::User | Contents::Probed)) = contents else {
             return;
         };
-        if self.is_system() {
+        if !self.has_user_memory() {
             stop("in a system thread, whose process is another one");
         }
         if mode == 0 && contents == Contents::User {
@@ -219,7 +219,7 @@ impl Call {
             let why = format!("{address:#x} is not a user-mode address{known}");
             self.raise(STATUS_ACCESS_VIOLATION, address, &why);
         }
-        self.require(!self.is_system(), Rule::Pointer, || {
+        self.require(self.has_user_memory(), Rule::Pointer, || {
             let what = format!(
                 "{address:#x} is an address of the process that has sent a request, but the thread is a system thread, \
                  in another process"

@@ -118,6 +118,7 @@ impl Queued {
         call.require_returned("a work item's routine", 0);
         call.require_regions(0, "a work item's routine");
         call.require_no_mutex("a work item's routine");
+        call.require_not_attached("a work item's routine");
         kernel.io().devices.io_dereference(device.addr());
         kernel.work_ended();
     }

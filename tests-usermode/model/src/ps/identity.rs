@@ -1,5 +1,4 @@
-//! The current thread, its process, and their numbers. Beside the system's process the model has one, in which the threads of user mode
-//! run. The objects are opaque: there is no memory at their addresses.
+//! The current thread, its process, and their numbers.
 
 use std::{
     ffi::c_void,
@@ -10,35 +9,13 @@ use nt::{DISPATCH_LEVEL, HANDLE, KERNEL_MODE, UNICODE_STRING};
 
 use crate::{
     ex::VERSION,
-    host::{Call, thread::Thread},
+    host::{
+        Call,
+        process::{Process, SYSTEM, USER},
+        thread::Thread,
+    },
     verifier::Rule,
 };
-
-/// A process.
-#[derive(Clone, Copy)]
-pub(crate) struct Process {
-    object: usize,
-    pub(crate) id: u32,
-}
-
-/// The process of the system threads.
-pub(crate) const SYSTEM: Process = Process {
-    object: 0xffff_9000_0000_0000,
-    id: 4,
-};
-
-/// The process of user mode.
-pub(crate) const USER: Process = Process {
-    object: 0xffff_9000_0000_1000,
-    id: 0x1a4,
-};
-
-impl Process {
-    /// Returns the `PEPROCESS`.
-    pub(crate) const fn object(&self) -> *mut c_void {
-        without_provenance_mut(self.object)
-    }
-}
 
 /// Returns the number of a thread. The numbers of threads and processes are multiples of four that do not coincide.
 pub(super) fn thread_id(thread: &Thread) -> HANDLE {
@@ -75,7 +52,8 @@ extern "C" fn PsGetCurrentThread() -> *mut c_void {
 #[unsafe(no_mangle)]
 extern "C" fn IoGetCurrentProcess() -> *mut c_void {
     let call = Call::enter_noted("PsGetCurrentProcess");
-    call.process().object()
+    let attached = call.attached_to();
+    attached.unwrap_or_else(|| call.process()).object()
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-psgetcurrentprocessid)

@@ -4,7 +4,7 @@ use std::{ffi::c_void, ptr::without_provenance_mut, sync::Arc};
 
 use nt::HANDLE;
 
-use super::identity::{SYSTEM, USER, thread_id};
+use super::{SYSTEM, USER, identity::thread_id};
 use crate::{
     host::{Call, thread::Thread},
     verifier::{BugCheck, Rule},

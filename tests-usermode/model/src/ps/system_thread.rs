@@ -55,6 +55,7 @@ fn run(mut start: Start) {
     call.require_returned("a system thread", 0);
     call.require_regions(0, "a system thread");
     call.require_no_mutex("a system thread");
+    call.require_not_attached("a system thread");
     // The thread can have told others that it ends, and still runs in the driver.
     call.switch_point("a system thread ends", 0);
 }

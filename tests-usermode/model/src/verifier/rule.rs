@@ -274,6 +274,8 @@ rules! {
     Interrupt = "interrupt object",
     /// The memory of a device is unmapped as it was mapped, before the driver is unloaded.
     IoSpace = "mapping of device memory",
+    /// A thread that is attached to a process is detached from it, in the reverse order, before the driver's routine returns.
+    Attach = "attachment to a process",
     /// A range of bits that a driver changes is inside the bitmap.
     Bitmap = "range of a bitmap",
     /// A routine for bug checks is deregistered before its driver is unloaded and its record is freed.
