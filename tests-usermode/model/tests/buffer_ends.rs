@@ -224,6 +224,17 @@ fn long_sid() -> *mut c_void {
     sid.cast()
 }
 
+/// Writes an entry of the error log with these lengths: `DumpDataSize`, `NumberOfStrings` and `StringOffset`.
+fn write_entry(device: *mut DEVICE_OBJECT, lengths: [u16; 3]) {
+    let entry = nt!(IoAllocateErrorLogEntry(device.cast(), 0x34)).cast::<u16>();
+    // SAFETY: the entry is longer.
+    unsafe { entry.wrapping_add(1).cast::<[u16; 3]>().write(lengths) };
+    // The last unit of the entry is no zero.
+    // SAFETY: the entry has 26 units.
+    unsafe { entry.wrapping_add(25).write(0x78) };
+    nt!(IoWriteErrorLogEntry(entry.cast()));
+}
+
 #[test]
 fn a_buffer_ends_in_its_block() {
     let rows: Vec<(&str, Violation)> = vec![
@@ -363,6 +374,18 @@ fn a_buffer_ends_in_its_block() {
             found(|_| {
                 nt!(RtlLengthSid(long_sid()));
             }),
+        ),
+        (
+            "IoWriteErrorLogEntry",
+            found(|device| write_entry(device, [16, 0, 0])),
+        ),
+        (
+            "IoWriteErrorLogEntry",
+            found(|device| write_entry(device, [0, 1, 0x32])),
+        ),
+        (
+            "IoWriteErrorLogEntry",
+            found(|device| write_entry(device, [0, 1, 0x40])),
         ),
         (
             "KeWaitForMultipleObjects",

@@ -37,13 +37,17 @@ fn entry_of_the_error_log_is_written_once() {
         let entry = allocate(device, PACKET + 8);
         // SAFETY: the entry is so long.
         unsafe { entry.write_bytes(7, usize::from(PACKET) + 8) };
+        // DumpDataSize, NumberOfStrings and StringOffset: no text, and dump data up to the end.
+        // SAFETY: as above.
+        unsafe { entry.cast::<[u16; 4]>().write([0, 16, 0, 0]) };
         nt!(IoWriteErrorLogEntry(entry.cast()));
         nt!(IoFreeErrorLogEntry(allocate(device, PACKET).cast()));
         assert!(allocate(device, PACKET - 1).is_null(), "no packet fits");
         assert!(allocate(device, 241).is_null(), "ERROR_LOG_MAXIMUM_SIZE");
         delete(device);
     })(&kernel);
-    assert_eq!(kernel.error_log(), [vec![7; 0x38]]);
+    let start = [0, 0, 16, 0, 0, 0, 0, 0];
+    assert_eq!(kernel.error_log(), [[&start[..], &[7; 0x30]].concat()]);
     let twice = |device: *mut DEVICE_OBJECT| {
         let entry = allocate(device, PACKET).cast();
         nt!(IoWriteErrorLogEntry(entry));

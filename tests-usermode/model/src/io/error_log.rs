@@ -15,6 +15,9 @@ use crate::{
 const PACKET: usize = 0x30;
 const MAXIMUM: usize = 240;
 
+/// The offset of `DumpData`.
+const DUMP_DATA: usize = 0x28;
+
 /// The tag of an entry.
 const TAG: u32 = u32::from_le_bytes(*b"IoEr");
 
@@ -50,6 +53,27 @@ impl Call {
             (BugCheck(0x50, [entry.addr() as u64, 0, 0, 0]), what)
         });
         header
+    }
+
+    /// Stops the system if the dump data or the strings of an entry are longer than the entry.
+    /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_io_error_log_packet)
+    fn require_entry_fits(&self, entry: &[u8]) {
+        let field =
+            |place: usize| usize::from(u16::from_le_bytes([entry[place], entry[place + 1]]));
+        let (dump_data, strings, offset) = (field(2), field(4), field(6));
+        let ends = entry.get(offset..).map_or(0, |text| {
+            let units = text.as_chunks::<2>().0;
+            units.iter().filter(|unit| **unit == [0; 2]).count()
+        });
+        let fits = DUMP_DATA + dump_data <= entry.len() && strings <= ends;
+        self.require(fits, Rule::Pool, || {
+            let size = entry.len();
+            let what = format!(
+                "an entry of {size} bytes with {dump_data} bytes of dump data and {strings} strings at byte {offset} ends past the end of a block"
+            );
+            let end = entry.as_ptr_range().end.addr() as u64;
+            (BugCheck(0xd6, [end, 0, 0, 0]), what)
+        });
     }
 
     fn free_entry(&self, header: *mut Header) {
@@ -94,7 +118,8 @@ extern "C" fn IoWriteErrorLogEntry(entry: *mut c_void) {
     // SAFETY: it is the header of an entry.
     let size = unsafe { (*header).size };
     // SAFETY: the entry has this size.
-    let bytes = unsafe { std::slice::from_raw_parts(entry.cast::<u8>(), size) };
+    let bytes = unsafe { call.elements(entry.cast::<u8>(), size) };
+    call.require_entry_fits(bytes);
     locked(&call.kernel.io().error_log).push(bytes.to_vec());
     call.free_entry(header);
 }
