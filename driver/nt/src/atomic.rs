@@ -10,18 +10,18 @@ use crate::model::{Inline, before};
 /// An atomic variable. The model kernel is notified before each access.
 #[repr(transparent)]
 #[derive(Debug)]
-pub struct Seen<A>(A);
+pub struct Observed<A>(A);
 
-impl<A> Deref for Seen<A> {
+impl<A> Deref for Observed<A> {
     type Target = A;
 
     fn deref(&self) -> &A {
-        seen(&self.0)
+        observed(&self.0)
     }
 }
 
 /// Notifies the model kernel that a variable is about to be accessed, and returns the variable.
-pub fn seen<A>(variable: &A) -> &A {
+pub fn observed<A>(variable: &A) -> &A {
     before(Inline::Atomic, (&raw const *variable).cast());
     variable
 }
@@ -37,7 +37,7 @@ macro_rules! atomics {
     ($($name:ident$(<$parameter:ident>)?, $value:ty;)*) => {
         $(
             #[doc = concat!("[`core::sync::atomic::", stringify!($name), "`].")]
-            pub type $name$(<$parameter>)? = Seen<atomic::$name$(<$parameter>)?>;
+            pub type $name$(<$parameter>)? = Observed<atomic::$name$(<$parameter>)?>;
 
             impl$(<$parameter>)? $name$(<$parameter>)? {
                 /// Makes a variable with an initial value.

@@ -126,7 +126,7 @@ macro_rules! interlocked {
             /// Any.
             #[must_use]
             pub fn read(&self) -> $number {
-                nt::atomic::seen(&self.0).load(Ordering::SeqCst)
+                nt::atomic::observed(&self.0).load(Ordering::SeqCst)
             }
         }
     };
