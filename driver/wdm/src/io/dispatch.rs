@@ -173,7 +173,7 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
     irp: *mut nt::IRP,
 ) -> i32 {
     let method = |device: &D, extension: &Extension, irql: &mut PassiveLevel| {
-        if extension.is_gone() {
+        if extension.is_removed() {
             // SAFETY: this routine owns the IRP, which has a hold.
             return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
         }
@@ -199,7 +199,7 @@ pub(crate) unsafe extern "C" fn request<D: Device>(
         if file.is_cleaned_up() {
             device.cleanup(&file.state, irql);
         }
-        if extension.is_gone() {
+        if extension.is_removed() {
             device.remove(irql);
         }
         status
@@ -220,7 +220,7 @@ pub(crate) unsafe extern "C" fn internal_device_control<D: Device>(
     irp: *mut nt::IRP,
 ) -> i32 {
     let method = |device: &D, extension: &Extension, irql: &mut CallerLevel| {
-        if extension.is_gone() {
+        if extension.is_removed() {
             // SAFETY: this routine owns the IRP, which has a hold.
             return unsafe { complete(irp, NtStatus::DELETE_PENDING) };
         }

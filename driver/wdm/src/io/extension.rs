@@ -42,11 +42,11 @@ pub(crate) struct Extension {
     is_filter: bool,
     /// Whether a removal is pending, so that opens fail.
     remove_pending: AtomicBool,
-    gone: AtomicBool,
+    removed: AtomicBool,
     /// Whether the lower drivers were told to remove the device, or are about to be.
     removed_below: AtomicBool,
     /// Whether the lower drivers have removed the device.
-    lower_gone: AtomicBool,
+    lower_is_removed: AtomicBool,
     methods: Methods,
     /// Accessed from [`Extension::enter`] to [`Extension::leave`], and until the work that the latter defers is done.
     late: RundownRef,
@@ -94,9 +94,9 @@ impl Extension {
             device: device.cast(),
             is_filter,
             remove_pending: AtomicBool::new(false),
-            gone: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
             removed_below: AtomicBool::new(false),
-            lower_gone: AtomicBool::new(false),
+            lower_is_removed: AtomicBool::new(false),
             methods,
             late: RundownRef::uninitialised(),
             link: UnsafeCell::new(Deferred::new(end_late)),
@@ -156,7 +156,7 @@ impl Extension {
 
     /// Records that the lower drivers have removed the device, and may have deleted their device objects.
     pub(crate) fn set_lower_gone(&self) {
-        self.lower_gone.store(true, Ordering::SeqCst);
+        self.lower_is_removed.store(true, Ordering::SeqCst);
     }
 
     /// Returns the next lower device object, to which a filter passes a power request while the lower drivers remove the device. The caller
@@ -165,7 +165,7 @@ impl Extension {
     /// # Errors
     /// `STATUS_DELETE_PENDING` if they have removed it.
     pub(crate) fn lower_for_power(&self) -> Result<*mut nt::DEVICE_OBJECT, Error> {
-        if self.lower_gone.load(Ordering::SeqCst) {
+        if self.lower_is_removed.load(Ordering::SeqCst) {
             return Err(Error::DELETE_PENDING);
         }
         Ok(self.lower())
@@ -272,7 +272,7 @@ impl Extension {
     ///
     /// The caller holds the remove lock.
     pub(crate) fn end_requests(&self, irql: &mut PassiveLevel) {
-        self.gone.store(true, Ordering::Relaxed);
+        self.removed.store(true, Ordering::Relaxed);
         for queue in self.queues.iter() {
             queue.end_all(irql);
         }
@@ -308,7 +308,7 @@ impl Extension {
     /// Ends a call that was begun with [`Extension::enter`]. If the device was removed, a work item makes it complete the requests that it
     /// keeps, since the last call of `remove` may have come before the one that has ended. The IRQL is at most `DISPATCH_LEVEL`.
     ///
-    /// The call has kept its request before it reads `gone`, and the removal sets `gone` before it calls `remove`; both go through the
+    /// The call has kept its request before it reads `removed`, and the removal sets `removed` before it calls `remove`; both go through the
     /// driver's own lock. So either `remove` finds the request, or this reads `true`. If the work is deferred already and has not begun, it
     /// finds the request: the exchanges of the flag are in one order, and the work clears the flag before it calls `remove`.
     ///
@@ -319,7 +319,7 @@ impl Extension {
         let this = unsafe { (*object).DeviceExtension }.cast::<Self>();
         // SAFETY: as above.
         let extension = unsafe { &*this };
-        if extension.is_gone() && !extension.is_deferred.swap(true, Ordering::AcqRel) {
+        if extension.is_removed() && !extension.is_deferred.swap(true, Ordering::AcqRel) {
             // SAFETY: the flag was not set, and the call is given up.
             return unsafe { Self::defer_end(this) };
         }
@@ -340,7 +340,7 @@ impl Extension {
         // SAFETY: as above.
         let extension = unsafe { &*this };
         // `leave` explains why this finds the request.
-        if extension.is_gone() && !extension.is_deferred.swap(true, Ordering::AcqRel) {
+        if extension.is_removed() && !extension.is_deferred.swap(true, Ordering::AcqRel) {
             // SAFETY: the caller has a hold.
             unsafe { extension.enter() };
             // SAFETY: the flag was not set, and the call was begun above.
@@ -369,8 +369,8 @@ impl Extension {
     /// A request that reads the old value is handled later, under a lock: a queue rejects or completes it under the
     /// queue's lock, or [`Device::remove`](crate::Device::remove) finds it under the driver's own lock. So no memory ordering is needed
     /// here.
-    pub(crate) fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Relaxed)
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
     }
 
     /// Makes opens fail, before the device is queried for its removal.
@@ -392,7 +392,7 @@ impl Extension {
     #[inline(never)]
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         fence(Ordering::SeqCst);
-        if self.is_gone() || self.remove_pending.load(Ordering::Relaxed) {
+        if self.is_removed() || self.remove_pending.load(Ordering::Relaxed) {
             return Err(Error::DELETE_PENDING);
         }
         Ok(())

@@ -76,7 +76,7 @@ pub(crate) struct OpenFiles {
 struct List {
     /// The head of the list of [`Link`]s.
     head: nt::LIST_ENTRY,
-    is_gone: bool,
+    is_removed: bool,
 }
 
 /// The link of an open file on its device's list.
@@ -104,7 +104,7 @@ impl OpenFiles {
             lock: UnsafeCell::new(0),
             list: UnsafeCell::new(List {
                 head: UNLINKED,
-                is_gone: false,
+                is_removed: false,
             }),
         }
     }
@@ -131,7 +131,7 @@ impl OpenFiles {
         // SAFETY: the lock was initialised, and the token says that the IRQL is at most DISPATCH_LEVEL.
         let old_irql = unsafe { nt::KeAcquireSpinLockRaiseToDpc(self.lock.get()) };
         // SAFETY: the lock is held, and this is the only reference to the flag made under it.
-        let result = f(unsafe { &mut (*self.list.get()).is_gone });
+        let result = f(unsafe { &mut (*self.list.get()).is_removed });
         // SAFETY: the lock was acquired above, at this IRQL.
         unsafe { nt::KeReleaseSpinLock(self.lock.get(), old_irql) };
         result
@@ -143,8 +143,8 @@ impl OpenFiles {
     /// The files' state is an `F`, and no IRP of theirs is in progress except `IRP_MJ_CLOSE`.
     pub(crate) unsafe fn release_all<F: Send + Sync + 'static>(&self, irql: &mut PassiveLevel) {
         loop {
-            let owner = self.with(irql, |is_gone| {
-                *is_gone = true;
+            let owner = self.with(irql, |is_removed| {
+                *is_removed = true;
                 let head = self.head();
                 // SAFETY: the list is locked.
                 if unsafe { IsListEmpty(head) } {
@@ -371,8 +371,8 @@ impl<F> OpenFile<F> {
         if context.is_null() {
             return;
         }
-        let owner = files.with(irql, |is_gone| {
-            if *is_gone {
+        let owner = files.with(irql, |is_removed| {
+            if *is_removed {
                 return None;
             }
             // SAFETY: the file is still on the list, so the owner that `attach` gave up was not made again; a file

@@ -285,7 +285,7 @@ unsafe extern "C" fn request<F: Filter>(object: *mut nt::DEVICE_OBJECT, irp: *mu
         };
         let status = handled.status();
         // The call of `remove` may have run before this call made the filter keep another request.
-        if extension.is_gone() {
+        if extension.is_removed() {
             filter.remove(irql);
         }
         status

@@ -314,7 +314,7 @@ pub(super) unsafe fn unregister_shutdown<D: Device>(object: *mut nt::DEVICE_OBJE
 fn end_requests<D: Device>(extension: &Extension, device: &D, irql: &mut PassiveLevel) {
     // A removal that follows a surprise removal must not disable the interface again: a device that has come back has the same one.
     // Disabling fails for an interface that was never enabled, which is not an error here.
-    if !extension.is_gone() {
+    if !extension.is_removed() {
         let _ = extension.set_interface_enabled(false, irql);
     }
     extension.end_requests(irql);

@@ -154,7 +154,7 @@ pub(crate) unsafe extern "C" fn power<D: Device>(
     let state = PowerState::new(unsafe { nt::irp::power(irp) });
     let status = match (minor, state) {
         // A driver still passes power requests down after its device was removed by surprise. SAFETY: this routine owns the IRP.
-        _ if extension.is_gone() => unsafe { pass_down(lower, irp) },
+        _ if extension.is_removed() => unsafe { pass_down(lower, irp) },
         (nt::IRP_MN_QUERY_POWER, Some(state)) => {
             let answer = device.query_power(state, irql);
             // SAFETY: the IRP has a hold.

@@ -488,7 +488,7 @@ fn request(object: &DeviceObject, state: DevicePowerState) -> Result<(), Error> 
     let tag = object.power().tag();
     // SAFETY: the reference keeps the device object, which was started, so its extension is initialised.
     let extension = unsafe { Extension::of(device) };
-    if extension.is_gone() || !extension.holds.acquire(tag) {
+    if extension.is_removed() || !extension.holds.acquire(tag) {
         return Err(Error::DELETE_PENDING);
     }
     let context = ManuallyDrop::new(object.clone()).as_raw();
@@ -573,7 +573,7 @@ fn tell(object: &DeviceObject, irql: &mut PassiveLevel) {
     let (device, power) = (object.as_ptr(), object.power());
     // SAFETY: as in `request`.
     let extension = unsafe { Extension::of(device) };
-    if extension.is_gone() || !extension.holds.acquire(power.tag()) {
+    if extension.is_removed() || !extension.holds.acquire(power.tag()) {
         return;
     }
     let error = power.error.load(Ordering::Relaxed).cast_signed();
