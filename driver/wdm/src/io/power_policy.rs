@@ -108,7 +108,7 @@ impl PowerPolicy {
     #[doc(alias = "PoRequestPowerIrp")]
     pub fn power_up<L: NoSpinLockHeld>(&self, _irql: &mut L) -> Result<PowerReference, Error> {
         let old = self.0.power().change(|state| {
-            with_reference(state).map_or(state, |state| state & !(FAILED | UNTOLD))
+            with_reference(state).map_or(state, |state| state & !(FAILED | UNREPORTED))
         });
         with_reference(old).ok_or(Error::INSUFFICIENT_RESOURCES)?;
         let reference = PowerReference(self.0.clone());
@@ -124,7 +124,7 @@ impl PowerPolicy {
     /// # IRQL
     /// At most `DISPATCH_LEVEL`, and no spin lock held, as for [`power_up`](PowerPolicy::power_up).
     pub fn retry<L: NoSpinLockHeld>(&self, _irql: &mut L) {
-        self.0.power().change(|state| match state & UNTOLD {
+        self.0.power().change(|state| match state & UNREPORTED {
             0 => state & !FAILED,
             _ => state,
         });
@@ -194,7 +194,7 @@ const SENT: usize = 1 << 2;
 /// The system sleeps, or is about to.
 const ASLEEP: usize = 1 << 3;
 /// A request for a sleeping state of the system is to be completed when the device is in D3.
-const OWES: usize = 1 << 4;
+const SYSTEM_IRP: usize = 1 << 4;
 /// The link is on the list of the device object.
 const DEFERRED: usize = 1 << 5;
 /// The last request has failed. None is sent until something changes.
@@ -202,11 +202,11 @@ const FAILED: usize = 1 << 6;
 /// D3 is to be requested even if the device is in it, since the system goes to sleep.
 const DUE: usize = 1 << 7;
 /// The request for D0 has failed, and the device was not told yet.
-const UNTOLD: usize = 1 << 8;
+const UNREPORTED: usize = 1 << 8;
 /// The device has power since it was restarted, but was last told that it loses power. So it must be told that it is in D0.
 const RESTARTED: usize = 1 << 9;
 /// `power_up_failed` is about to be called. No request for D0 is sent until it has returned, since `set_power` could be called before it.
-const TELLING: usize = 1 << 10;
+const REPORTING: usize = 1 << 10;
 /// The device is stopped, to be started again with other resources. Until then a request is sent only if the system goes to sleep.
 const STOPPED: usize = 1 << 11;
 /// One reference.
@@ -231,7 +231,7 @@ impl Next {
         let should_be_on = is_needed && state & ASLEEP == 0;
         let is_right = should_be_on == (state & ON != 0);
         let is_demanded = state & DUE != 0 || state & (FAILED | STOPPED) == 0 && !is_right;
-        if state & (SENT | TELLING) != 0 {
+        if state & (SENT | REPORTING) != 0 {
             Self::Nothing
         } else if state & STARTED != 0 && is_demanded {
             Self::Request(if should_be_on {
@@ -239,7 +239,7 @@ impl Next {
             } else {
                 DevicePowerState::D3
             })
-        } else if state & OWES != 0 {
+        } else if state & SYSTEM_IRP != 0 {
             Self::CompleteSystemIrp
         } else {
             Self::Nothing
@@ -248,14 +248,14 @@ impl Next {
 
     /// Returns whether a work item has something to do in a state.
     const fn is_due(state: usize) -> bool {
-        state & UNTOLD != 0 || !matches!(Self::of(state), Self::Nothing)
+        state & UNREPORTED != 0 || !matches!(Self::of(state), Self::Nothing)
     }
 
     const fn after(self, state: usize) -> usize {
         match self {
             Self::Nothing => state,
             Self::Request(_) => state & !DUE | SENT,
-            Self::CompleteSystemIrp => state & !(OWES | DUE),
+            Self::CompleteSystemIrp => state & !(SYSTEM_IRP | DUE),
         }
     }
 }
@@ -265,7 +265,7 @@ impl Next {
 /// # Invariants
 ///
 /// * While `SENT` is set, there is a hold of the remove lock with the address of this value as its tag.
-/// * While `OWES` is set, `system_irp` is an IRP that the driver owns, with its hold.
+/// * While `SYSTEM_IRP` is set, `system_irp` is an IRP that the driver owns, with its hold.
 /// * While `DEFERRED` is set, [`DeviceObject::power_link`] is on the device object's list; only the thread that sets the bit writes it.
 pub(crate) struct Power {
     /// `OWNER` or NULL.
@@ -350,7 +350,7 @@ impl Power {
     /// Records that a request has failed; if it was a request for D0, the device is notified.
     fn fail(&self, object: &DeviceObject, state: DevicePowerState, error: Error) {
         let untold = match state {
-            DevicePowerState::D0 => UNTOLD,
+            DevicePowerState::D0 => UNREPORTED,
             _ => 0,
         };
         self.error
@@ -390,7 +390,7 @@ impl Power {
     /// keeps the status of the lower drivers, since a driver must not fail it. The caller has not cleared `SENT` yet.
     fn note_status(&self, status: i32) {
         // `DUE` is set while the request for D3 is one from before the system went to sleep.
-        if self.state.load(Ordering::Acquire) & (OWES | DUE) == OWES {
+        if self.state.load(Ordering::Acquire) & (SYSTEM_IRP | DUE) == SYSTEM_IRP {
             // SAFETY: the driver owns the IRP, and no other thread accesses it while `SENT` is set.
             unsafe { nt::irp::set_status(self.system_irp.load(Ordering::Relaxed), status) };
         }
@@ -406,7 +406,7 @@ fn started(object: &DeviceObject) {
     object.power().change_and_defer(object, |state| {
         let is_off = state & (STARTED | ON) == STARTED;
         let power = if is_off { RESTARTED } else { ON };
-        (state | STARTED | power) & !(ASLEEP | FAILED | UNTOLD | STOPPED)
+        (state | STARTED | power) & !(ASLEEP | FAILED | UNREPORTED | STOPPED)
     });
 }
 
@@ -422,7 +422,7 @@ fn removed(object: &DeviceObject) {
 fn system_works(object: &DeviceObject) {
     object
         .power()
-        .change(|state| state & !(ASLEEP | FAILED | UNTOLD));
+        .change(|state| state & !(ASLEEP | FAILED | UNREPORTED));
     let _ = step(object);
 }
 
@@ -448,7 +448,7 @@ unsafe extern "C" fn lower_drivers_sleep(
     let object = DeviceObject::clone(&extension.object);
     let power = object.power();
     power.system_irp.store(irp, Ordering::Relaxed);
-    power.change(|state| (state | ASLEEP | OWES | DUE) & !FAILED);
+    power.change(|state| (state | ASLEEP | SYSTEM_IRP | DUE) & !FAILED);
     let _ = step(&object);
     nt::STATUS_MORE_PROCESSING_REQUIRED
 }
@@ -542,7 +542,7 @@ unsafe extern "C" fn requested(
         }
     }
     // A work item may have to wait for a thread, or for a page on a disk that is already off, so the system does not wait for the work item.
-    if power.state.load(Ordering::Relaxed) & OWES != 0 {
+    if power.state.load(Ordering::Relaxed) & SYSTEM_IRP != 0 {
         let _ = step(&object);
     }
     // SAFETY: `request` has acquired the hold. The reference keeps the device object.
@@ -557,13 +557,13 @@ unsafe fn deferred(link: NonNull<Deferred>, irql: &mut PassiveLevel) {
     // SAFETY: guaranteed by the caller; the work item's reference keeps the block.
     let object = unsafe { DeviceObject::of_power_link(link) };
     let power = object.power();
-    let old = power.change(|state| match state & UNTOLD {
+    let old = power.change(|state| match state & UNREPORTED {
         0 => state & !DEFERRED,
-        _ => state & !(DEFERRED | UNTOLD) | TELLING,
+        _ => state & !(DEFERRED | UNREPORTED) | REPORTING,
     });
-    if old & UNTOLD != 0 {
+    if old & UNREPORTED != 0 {
         tell(&object, irql);
-        power.change(|state| state & !TELLING);
+        power.change(|state| state & !REPORTING);
     }
     let _ = step(&object);
 }
