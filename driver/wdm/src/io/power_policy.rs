@@ -200,7 +200,7 @@ const DEFERRED: usize = 1 << 5;
 /// The last request has failed. None is sent until something changes.
 const FAILED: usize = 1 << 6;
 /// D3 is to be requested even if the device is in it, since the system goes to sleep.
-const DUE: usize = 1 << 7;
+const D3_REQUIRED: usize = 1 << 7;
 /// The request for D0 has failed, and the device was not told yet.
 const UNREPORTED: usize = 1 << 8;
 /// The device has power since it was restarted, but was last told that it loses power. So it must be told that it is in D0.
@@ -230,7 +230,7 @@ impl Next {
         let is_needed = state >= REFERENCE || state & RESTARTED != 0;
         let should_be_on = is_needed && state & ASLEEP == 0;
         let is_right = should_be_on == (state & ON != 0);
-        let is_demanded = state & DUE != 0 || state & (FAILED | STOPPED) == 0 && !is_right;
+        let is_demanded = state & D3_REQUIRED != 0 || state & (FAILED | STOPPED) == 0 && !is_right;
         if state & (SENT | REPORTING) != 0 {
             Self::Nothing
         } else if state & STARTED != 0 && is_demanded {
@@ -254,8 +254,8 @@ impl Next {
     const fn after(self, state: usize) -> usize {
         match self {
             Self::Nothing => state,
-            Self::Request(_) => state & !DUE | SENT,
-            Self::CompleteSystemIrp => state & !(SYSTEM_IRP | DUE),
+            Self::Request(_) => state & !D3_REQUIRED | SENT,
+            Self::CompleteSystemIrp => state & !(SYSTEM_IRP | D3_REQUIRED),
         }
     }
 }
@@ -389,8 +389,8 @@ impl Power {
     /// Gives the request for a sleeping state of the system the status of the one for D3 that was sent for it. If none could be sent, the request
     /// keeps the status of the lower drivers, since a driver must not fail it. The caller has not cleared `SENT` yet.
     fn note_status(&self, status: i32) {
-        // `DUE` is set while the request for D3 is one from before the system went to sleep.
-        if self.state.load(Ordering::Acquire) & (SYSTEM_IRP | DUE) == SYSTEM_IRP {
+        // `D3_REQUIRED` is set while the request for D3 is one from before the system went to sleep.
+        if self.state.load(Ordering::Acquire) & (SYSTEM_IRP | D3_REQUIRED) == SYSTEM_IRP {
             // SAFETY: the driver owns the IRP, and no other thread accesses it while `SENT` is set.
             unsafe { nt::irp::set_status(self.system_irp.load(Ordering::Relaxed), status) };
         }
@@ -448,7 +448,7 @@ unsafe extern "C" fn lower_drivers_sleep(
     let object = DeviceObject::clone(&extension.object);
     let power = object.power();
     power.system_irp.store(irp, Ordering::Relaxed);
-    power.change(|state| (state | ASLEEP | SYSTEM_IRP | DUE) & !FAILED);
+    power.change(|state| (state | ASLEEP | SYSTEM_IRP | D3_REQUIRED) & !FAILED);
     let _ = step(&object);
     nt::STATUS_MORE_PROCESSING_REQUIRED
 }
