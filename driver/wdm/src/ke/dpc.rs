@@ -263,12 +263,12 @@ impl FlushOnDrop {
             irql::dropped_above_passive(type_name::<N>(), self.made_at);
         }
         // SAFETY: the IRQL is PASSIVE_LEVEL.
-        self.quiet(withdraw, &mut unsafe { PassiveLevel::assume() });
+        self.flush(withdraw, &mut unsafe { PassiveLevel::assume() });
     }
 
     /// Waits until the routine is neither queued nor running, and returns whether it was withdrawn from a queue. Until then
     /// it cannot be queued.
-    pub(crate) fn quiet<L: Waitable>(&self, withdraw: impl Fn() -> bool, _irql: &mut L) -> bool {
+    pub(crate) fn flush<L: Waitable>(&self, withdraw: impl Fn() -> bool, _irql: &mut L) -> bool {
         self.closing.fetch_add(1, Ordering::SeqCst);
         // Now a call of the routine that starts after the first pass reads `closing`. So after the second pass the routine is
         // neither queued nor running, unless another thread read `closing` earlier and queues it now.

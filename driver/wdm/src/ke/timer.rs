@@ -217,7 +217,7 @@ impl<C: TimerRoutine> Timer<C> {
     #[doc(alias = "KeFlushQueuedDpcs")]
     pub fn cancel_and_wait<L: Waitable>(&self, irql: &mut L) -> bool {
         let inner = self.inner();
-        inner.guard.quiet(|| inner.withdraw(), irql)
+        inner.guard.flush(|| inner.withdraw(), irql)
     }
 }
 
