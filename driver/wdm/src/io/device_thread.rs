@@ -264,7 +264,7 @@ impl<C: ThreadRoutine> Inner<C> {
 
     /// Records that the [`Thread`] was dropped or that the routine has returned. When both are true, the work item ends the thread. The work
     /// item does not run earlier, since a long wait in it would delay all other deferred work.
-    fn note_end(&self) {
+    fn record_end(&self) {
         // The second exchange reads the value of the first, so every write before the first, above all that of `owner`, is visible to the work item.
         if !self.is_dropped_or_returned.swap(true, Ordering::AcqRel) {
             return;
@@ -292,7 +292,7 @@ unsafe extern "C" fn routine<C: ThreadRoutine>(owner: *mut c_void) {
     C::run(&thread, &mut unsafe { PassiveLevel::assume() });
     // SAFETY: the thread is not used again, and this takes its only field.
     let inner = unsafe { core::ptr::read(&raw const thread.inner) };
-    inner.note_end();
+    inner.record_end();
     // The `Thread`, or the work item, which waits for this thread, is an owner too, so the value is not dropped here.
     drop(inner);
     // SAFETY: this is a system thread, at PASSIVE_LEVEL, and nothing is left to drop.
@@ -311,14 +311,14 @@ impl<C: ThreadRoutine> Drop for Thread<C> {
             .owner
             .store(inner.clone().into_raw(), Ordering::Relaxed);
         inner.device.expect_work();
-        inner.note_end();
+        inner.record_end();
     }
 }
 
 /// The routine of the link: waits for the last instructions of the thread, and drops the value.
 ///
 /// # Safety
-/// Called once, after [`Inner::note_end`] deferred the link, which is the first field of an `Inner<C>`.
+/// Called once, after [`Inner::record_end`] deferred the link, which is the first field of an `Inner<C>`.
 unsafe fn ended<C: ThreadRoutine>(link: NonNull<Deferred>, irql: &mut PassiveLevel) {
     // SAFETY: the link is the first field of a value, which owns itself.
     let inner = unsafe { link.cast::<Inner<C>>().as_ref() };
