@@ -64,7 +64,7 @@ typedef struct {
     ULONG Length;       /* of Waiting */
     ULONG Index;        /* SERVED_KEYED and so on */
     RECORD *Current;
-    ULONG AtOnce; /* how many requests were served without a time since the last one with a time */
+    ULONG Consecutive; /* how many requests were served without a time since the last one with a time */
     KTIMER Timer;
     KDPC Dpc;
     DEVICE *Device;

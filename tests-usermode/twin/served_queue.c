@@ -10,7 +10,7 @@
 
 /* How many requests without a service time are served one after the other. The DPC of a timer without a time runs at
  * once, so many of them would keep the processor at DISPATCH_LEVEL; the next one has a time. */
-#define MOST_AT_ONCE 32
+#define MAX_CONSECUTIVE 32
 #define SHORTEST_MS 1
 
 static DRIVER_CANCEL CancelServed;
@@ -74,9 +74,9 @@ static VOID Serve(SERVED_QUEUE *Queue, RECORD *Record, ULONG Key, KIRQL Irql)
                 LARGE_INTEGER Due;
                 ULONG Ms = Record->Pend.ServiceMs;
 
-                Queue->AtOnce++;
-                if (Ms == 0 && Queue->AtOnce > MOST_AT_ONCE) Ms = SHORTEST_MS;
-                if (Ms != 0) Queue->AtOnce = 0;
+                Queue->Consecutive++;
+                if (Ms == 0 && Queue->Consecutive > MAX_CONSECUTIVE) Ms = SHORTEST_MS;
+                if (Ms != 0) Queue->Consecutive = 0;
                 Due.QuadPart = -10000LL * Ms;
                 Queue->Current = Record;
                 KeSetTimer(&Queue->Timer, Due, &Queue->Dpc);

@@ -10,7 +10,7 @@ use wdm::{
 
 use crate::{
     ledger::{Entry, Ledger},
-    serving::{MOST_AT_ONCE, SHORTEST},
+    serving::{MAX_CONSECUTIVE, SHORTEST},
 };
 
 /// The largest number of requests that one DPC completes, since a DPC should run for no more than 100 microseconds.
@@ -38,7 +38,7 @@ struct Requests {
     list: InterlockedList<PendedIrp<Entry>>,
     ledger: Shared<Ledger>,
     /// How many DPCs in a row have left requests on the list.
-    at_once: InterlockedLong,
+    consecutive: InterlockedLong,
 }
 
 impl Draining {
@@ -52,7 +52,7 @@ impl Draining {
         let requests = try_pin_init!(Requests {
             list <- InterlockedList::new(),
             ledger,
-            at_once: InterlockedLong::new(0),
+            consecutive: InterlockedLong::new(0),
         }? Error);
         let requests = Shared::<Requests>::new(requests, device, irql)?;
         let later = Later(requests.clone());
@@ -86,15 +86,15 @@ impl Requests {
         self.ledger.count_dpc(irql);
         for _ in 0..PER_DPC {
             let Some(irp) = self.list.remove_head() else {
-                self.at_once.exchange(0);
+                self.consecutive.exchange(0);
                 return None;
             };
             self.ledger.complete(irp, irql);
         }
-        if self.at_once.increment().cast_unsigned() < MOST_AT_ONCE {
+        if self.consecutive.increment().cast_unsigned() < MAX_CONSECUTIVE {
             return Some(Duration::ZERO);
         }
-        self.at_once.exchange(0);
+        self.consecutive.exchange(0);
         Some(SHORTEST)
     }
 }

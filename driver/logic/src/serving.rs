@@ -13,13 +13,13 @@ use crate::ledger::{Ending, Entry, Ledger};
 
 /// How many times in a row a timer is set in its own DPC with no service time. Such a timer's DPC runs immediately, so a long queue would keep the
 /// processor at `DISPATCH_LEVEL`. After that the timer gets the shortest service time.
-pub const MOST_AT_ONCE: u32 = 32;
+pub const MAX_CONSECUTIVE: u32 = 32;
 pub const SHORTEST: Duration = Duration::from_millis(1);
 
 /// The request that is being served, and how many have been served without a service time since the last one with a service time.
 struct Current {
     irp: Option<CurrentIrp<Ending>>,
-    at_once: u32,
+    consecutive: u32,
 }
 
 /// A queue and the request that is being served, by the DPC of a timer.
@@ -43,7 +43,7 @@ impl Serving {
         let ledger = ledger.clone();
         Ok(Timer::new(try_pin_init!(Self {
             queue,
-            current <- SpinLock::new(Current { irp: None, at_once: 0 }),
+            current <- SpinLock::new(Current { irp: None, consecutive: 0 }),
             ledger,
         }? Error)))
     }
@@ -68,12 +68,12 @@ impl Serving {
         let mut time = Duration::from_millis(irp.record().pend.service_ms.into());
         timer.current.with(irql, |current, _| {
             current.irp = Some(irp);
-            current.at_once += 1;
-            if current.at_once > MOST_AT_ONCE {
+            current.consecutive += 1;
+            if current.consecutive > MAX_CONSECUTIVE {
                 time = time.max(SHORTEST);
             }
             if !time.is_zero() {
-                current.at_once = 0;
+                current.consecutive = 0;
             }
         });
         timer.set(time, irql);
