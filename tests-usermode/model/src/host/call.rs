@@ -273,14 +273,14 @@ fn leave_frame(frame: usize, outer: usize) {
         thread.stack_base.store(0, Ordering::Relaxed);
     }
     let is_inside = |object: &mut usize| *object < frame;
-    let gone: Vec<usize> = locked(&thread.on_stack).extract_if(.., is_inside).collect();
-    let Some(first) = gone.iter().copied().min() else {
+    let freed: Vec<usize> = locked(&thread.on_stack).extract_if(.., is_inside).collect();
+    let Some(first) = freed.iter().copied().min() else {
         return;
     };
     let call = Call::enter_noted("the return of a driver routine");
     let end = "was on the stack of a driver routine that has returned";
     (call.kernel.upcalls.in_use)(&call, &(first..frame), end);
-    locked(&call.kernel.sleepers.gone).extend(gone);
+    locked(&call.kernel.sleepers.freed).extend(freed);
 }
 
 impl Call {
@@ -298,7 +298,7 @@ impl Call {
         self.require_nonpaged(object);
         self.require_no_timer_in(object);
         self.require_no_waiter_in(object);
-        locked(&self.kernel.sleepers.gone).remove(&address);
+        locked(&self.kernel.sleepers.freed).remove(&address);
         let is_on_stack = self.is_on_stack(address);
         if is_on_stack {
             locked(&self.on_stack).push(address);
@@ -355,8 +355,8 @@ impl Call {
 
     /// Stops the system if an object was on the stack of a driver routine that has returned.
     pub(crate) fn require_there<T>(&self, object: *const T) {
-        let is_gone = locked(&self.kernel.sleepers.gone).contains(&object.addr());
-        self.require(!is_gone, Rule::Pointer, || {
+        let is_freed = locked(&self.kernel.sleepers.freed).contains(&object.addr());
+        self.require(!is_freed, Rule::Pointer, || {
             let bug_check = BugCheck(0x50, [object.addr() as u64, 0, 0, 0]);
             let what = format!(
                 "{object:?} is used, and was on the stack of a driver routine that has returned"

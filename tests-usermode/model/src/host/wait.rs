@@ -174,7 +174,7 @@ pub(crate) struct Sleepers {
     pub(crate) edges: Edges,
     pub(crate) nodes: Nodes,
     /// The objects that were on the stacks of driver routines that have returned.
-    pub(crate) gone: Mutex<FxHashSet<usize>>,
+    pub(crate) freed: Mutex<FxHashSet<usize>>,
     /// The number of threads of an exploration that can continue, without its first one.
     awake: AtomicUsize,
 }

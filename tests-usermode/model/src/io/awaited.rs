@@ -42,14 +42,14 @@ impl Call {
         for record in sent {
             // SAFETY: the lower driver does not change the fields.
             let irp = unsafe { &*record.raw() };
-            let gone = here.saturating_sub(STACK)..here;
+            let freed = here.saturating_sub(STACK)..here;
             let answers = [
                 (irp.UserIosb.addr(), 0xc, "IO_STATUS_BLOCK"),
                 (irp.UserEvent.addr(), 0xd, "event"),
             ];
             let lost = answers
                 .into_iter()
-                .find(|(answer, ..)| gone.contains(answer));
+                .find(|(answer, ..)| freed.contains(answer));
             if let Some((answer, code, name)) = lost {
                 let what = format!(
                     "a dispatch routine has returned and has not waited for {record}, whose {name} is on its stack"

@@ -17,7 +17,7 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     host::{Call, thread::Thread},
-    io::irp::{Asked, IrpRecord},
+    io::irp::{IrpParameters, IrpRecord},
     mutex::locked,
 };
 
@@ -122,8 +122,8 @@ pub(in crate::io) fn handles_pnp(minor: u8) -> bool {
     HANDLED.contains(&minor)
 }
 
-fn is_wait_wake(asked: &Asked) -> bool {
-    asked.major == IRP_MJ_POWER && asked.minor == IRP_MN_WAIT_WAKE
+fn is_wait_wake(parameters: &IrpParameters) -> bool {
+    parameters.major == IRP_MJ_POWER && parameters.minor == IRP_MN_WAIT_WAKE
 }
 
 /// The Cancel routine of an `IRP_MN_WAIT_WAKE`.
@@ -164,16 +164,16 @@ impl Call {
     ) -> NTSTATUS {
         record.reached_bus.store(true, Ordering::Relaxed);
         let irp = record.raw();
-        let asked = record.asked();
+        let parameters = record.parameters();
         let buses = &self.kernel.io().buses;
-        let answer = match asked.major {
-            IRP_MJ_PNP => buses.answer(pdo.addr(), asked.minor),
-            IRP_MJ_POWER => buses.power(pdo.addr(), asked.minor),
+        let answer = match parameters.major {
+            IRP_MJ_PNP => buses.answer(pdo.addr(), parameters.minor),
+            IRP_MJ_POWER => buses.power(pdo.addr(), parameters.minor),
             _ => None,
         };
-        let is_handled = match asked.major {
-            IRP_MJ_PNP => handles_pnp(asked.minor),
-            IRP_MJ_POWER => asked.minor != IRP_MN_WAIT_WAKE,
+        let is_handled = match parameters.major {
+            IRP_MJ_PNP => handles_pnp(parameters.minor),
+            IRP_MJ_POWER => parameters.minor != IRP_MN_WAIT_WAKE,
             _ => false,
         };
         let status = match answer {
@@ -181,17 +181,17 @@ impl Call {
             Some(BusAnswer::Pend) => Some(STATUS_SUCCESS),
             None if is_handled => Some(STATUS_SUCCESS),
             None => TRANSFERS
-                .contains(&asked.major)
+                .contains(&parameters.major)
                 .then_some(STATUS_INVALID_DEVICE_REQUEST),
         };
         if let Some(status) = status {
             // SAFETY: the bus driver owns the IRP.
             unsafe { nt::irp::set_status(irp, status) };
         }
-        if (asked.major, asked.minor) == (IRP_MJ_PNP, nt::IRP_MN_QUERY_CAPABILITIES) {
+        if (parameters.major, parameters.minor) == (IRP_MJ_PNP, nt::IRP_MN_QUERY_CAPABILITIES) {
             record.give_device_states();
         }
-        if answer == Some(BusAnswer::Pend) && is_wait_wake(&asked) {
+        if answer == Some(BusAnswer::Pend) && is_wait_wake(&parameters) {
             return self.wait_for_wake(record);
         }
         if answer == Some(BusAnswer::Pend) {

@@ -24,7 +24,7 @@ use crate::{
         Device,
         device::DeviceInner,
         device_stack::top_of,
-        irp::Asked,
+        irp::IrpParameters,
         pnp::{IRP_MN_QUERY_DEVICE_RELATIONS, Relations},
     },
     mutex::locked,
@@ -63,13 +63,11 @@ pub(crate) struct Child {
 }
 
 /// A PnP request of the PnP manager.
-fn request(minor: u8, kind: usize) -> Asked {
-    Asked {
-        major: IRP_MJ_PNP,
-        minor,
+fn request(minor: u8, kind: usize) -> IrpParameters {
+    IrpParameters {
         // Where `Parameters.QueryDeviceRelations.Type` and `Parameters.QueryId.IdType` are.
         output_length: kind,
-        ..Asked::default()
+        ..IrpParameters::new(IRP_MJ_PNP, minor)
     }
 }
 
@@ -98,8 +96,8 @@ impl Call {
 
     fn update_children(&self, bus: &DeviceInner) {
         let mut reported = Vec::new();
-        let asked = request(IRP_MN_QUERY_DEVICE_RELATIONS, 0);
-        let (_, status) = bus.send_pnp_reading(self, asked, |answer| {
+        let parameters = request(IRP_MN_QUERY_DEVICE_RELATIONS, 0);
+        let (_, status) = bus.send_pnp_reading(self, parameters, |answer| {
             let list = std::ptr::with_exposed_provenance_mut::<Relations>(answer);
             for object in self.relations(list) {
                 self.require_child(object, &reported);
@@ -191,8 +189,8 @@ impl Call {
         };
         locked(&self.kernel.io().children).insert(pdo, child);
         for id in IDS {
-            let asked = request(IRP_MN_QUERY_ID, id);
-            let (_, status) = inner.send_pnp_reading(self, asked, |answer| {
+            let parameters = request(IRP_MN_QUERY_ID, id);
+            let (_, status) = inner.send_pnp_reading(self, parameters, |answer| {
                 self.require_id(pdo, answer, id);
             });
             // Only the device ID is required.

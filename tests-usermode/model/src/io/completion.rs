@@ -306,7 +306,7 @@ impl Call {
         information: usize,
         copied: bool,
     ) {
-        let (_, length) = record.asked().buffered_lengths();
+        let (_, length) = record.parameters().buffered_lengths();
         let is_longer = length != 0 && information > length;
         self.require(!(copied && is_longer), Rule::Information, || {
             let bug_check = BugCheck::io(0x312, [0, record.address() as u64, 0]);

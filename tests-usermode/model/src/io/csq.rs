@@ -266,7 +266,7 @@ impl Call {
         // SAFETY: the caller owns the IRP, and the lock keeps other threads from it.
         unsafe { nt::irp::IoSetCancelRoutine(record.raw(), Some(cancel)) };
         self.see_irp("IoCsqInsertIrp: Irp->Cancel", record);
-        // If the routine is gone, it waits for the lock.
+        // If the routine has returned, it waits for the lock.
         if record.is_cancelled() && record.take_cancel_routine().is_some() {
             queue.remove(self, record);
             return (status, true);

@@ -163,7 +163,7 @@ impl Devices {
         let lower = source.lower;
         if let Some(lower) = objects.get_mut(&lower) {
             lower.has_upper = false;
-            lower.fill_if_gone();
+            lower.fill_if_freed();
         }
     }
 
@@ -218,11 +218,11 @@ impl Devices {
     }
 
     /// Returns whether a device object was deleted and its last reference was released.
-    pub(crate) fn is_gone(&self, device: *mut DEVICE_OBJECT) -> bool {
+    pub(crate) fn is_freed(&self, device: *mut DEVICE_OBJECT) -> bool {
         Self::touch_existence(device.addr(), Access::Commuting);
         let objects = locked(&self.objects);
         let object = objects.get(&device.addr());
-        object.is_some_and(DeviceObject::is_gone)
+        object.is_some_and(DeviceObject::is_freed)
     }
 
     /// Returns whether a device object was deleted.
@@ -246,7 +246,7 @@ impl Devices {
     pub(crate) fn reference(&self, device: usize) -> Option<usize> {
         let mut objects = locked(&self.objects);
         let object = objects.get_mut(&device)?;
-        (!object.is_gone()).then(|| {
+        (!object.is_freed()).then(|| {
             object.references += 1;
             object.references
         })
@@ -257,7 +257,7 @@ impl Devices {
         let mut objects = locked(&self.objects);
         let object = objects.get_mut(&device)?;
         object.references = object.references.checked_sub(1)?;
-        object.fill_if_gone();
+        object.fill_if_freed();
         Some(object.references)
     }
 
@@ -266,7 +266,7 @@ impl Devices {
         footprint::touch(device, Access::Commuting);
         Self::touch_existence(device, Access::Commuting);
         let mut objects = locked(&self.objects);
-        let object = objects.get_mut(&device).filter(|object| !object.is_gone());
+        let object = objects.get_mut(&device).filter(|object| !object.is_freed());
         object.is_some_and(|object| {
             object.io_references += 1;
             true
@@ -278,7 +278,7 @@ impl Devices {
         footprint::touch(device, Access::Commuting);
         if let Some(object) = locked(&self.objects).get_mut(&device) {
             object.io_references -= 1;
-            object.fill_if_gone();
+            object.fill_if_freed();
         }
     }
 
@@ -286,7 +286,7 @@ impl Devices {
     pub(in crate::io) fn count_file(&self, device: *mut DEVICE_OBJECT, change: i32) {
         let objects = locked(&self.objects);
         let object = objects.get(&device.addr());
-        if object.is_some_and(|object| !object.is_gone()) {
+        if object.is_some_and(|object| !object.is_freed()) {
             footprint::touch_memory();
             // SAFETY: the device object exists as long as the lock is held; only the address is computed.
             let count = unsafe { &raw mut (*device).ReferenceCount };
@@ -301,7 +301,7 @@ impl Devices {
         Self::touch_existence(device, Access::Commuting);
         let objects = locked(&self.objects);
         let object = objects.get(&device);
-        object.is_some_and(|object| object.driver != 0 && !object.is_gone())
+        object.is_some_and(|object| object.driver != 0 && !object.is_freed())
     }
 
     /// Returns a deleted device object that is still referenced, and the number of references.
@@ -309,7 +309,7 @@ impl Devices {
         let objects = locked(&self.objects);
         let mut left = objects
             .iter()
-            .filter(|(_, object)| object.driver != 0 && object.is_deleted && !object.is_gone());
+            .filter(|(_, object)| object.driver != 0 && object.is_deleted && !object.is_freed());
         left.next()
             .map(|(address, object)| (*address, object.references + object.io_references))
     }
@@ -326,9 +326,9 @@ impl Devices {
         } else {
             "the device object"
         };
-        let gone = object.is_gone().then_some(", which was freed");
-        let gone = gone.unwrap_or_default();
-        Some(format!("in {of} {device:#x}{gone}"))
+        let freed = object.is_freed().then_some(", which was freed");
+        let freed = freed.unwrap_or_default();
+        Some(format!("in {of} {device:#x}{freed}"))
     }
 }
 
@@ -337,7 +337,7 @@ impl Devices {
 unsafe impl Send for DeviceObject {}
 
 /// The byte with which the memory of a freed device object is filled, as in the pool.
-const GONE: u128 = u128::MAX / 0xff * 0xdd;
+const FILL: u128 = u128::MAX / 0xff * 0xdd;
 
 impl DeviceObject {
     fn extension_range(&self) -> Range<usize> {
@@ -347,20 +347,20 @@ impl DeviceObject {
 
     /// Returns whether the device object was deleted, its last reference was released, and the device object above it
     /// was detached.
-    fn is_gone(&self) -> bool {
+    fn is_freed(&self) -> bool {
         let is_used = self.references != 0 || self.io_references != 0 || self.has_upper;
         self.is_deleted && !is_used
     }
 
     /// Fills the memory of the device object if it was freed.
-    fn fill_if_gone(&mut self) {
+    fn fill_if_freed(&mut self) {
         if self.is_deleted {
             Devices::touch_existence(self.memory.as_ptr().addr(), Access::Exclusive);
         }
-        if self.is_gone() {
+        if self.is_freed() {
             footprint::touch_memory();
-            self.memory.fill(GONE);
-            self.extension.fill(GONE);
+            self.memory.fill(FILL);
+            self.extension.fill(FILL);
         }
     }
 }
@@ -562,7 +562,7 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
     call.kernel.io().namespace.remove_device(device.addr());
     if let Some(object) = locked(&devices.objects).get_mut(&device.addr()) {
         object.is_deleted = true;
-        object.fill_if_gone();
+        object.fill_if_freed();
     }
     call.verify_extension_is_unused(device);
 }

@@ -13,7 +13,7 @@ use nt::{
 
 use crate::{
     host::Call,
-    io::irp::{Asked, IrpRecord},
+    io::irp::{IrpParameters, IrpRecord},
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -48,7 +48,7 @@ impl Call {
         let pdo = self.kernel.io().devices.pdo_of(device)?;
         let under_way = locked(&self.kernel.io().pnp);
         let record = under_way.get(&pdo)?;
-        (record.asked().minor == minor).then(|| Arc::clone(record))
+        (record.parameters().minor == minor).then(|| Arc::clone(record))
     }
 
     /// Returns the current `IRP_MN_REMOVE_DEVICE` of the stack of a device object.
@@ -119,12 +119,8 @@ impl Call {
             return;
         };
         let top = top_of(std::ptr::with_exposed_provenance_mut(pdo));
-        let asked = Asked {
-            major: nt::IRP_MJ_PNP,
-            minor,
-            ..Asked::default()
-        };
-        let record = self.new_irp(top, asked, None, &[], Vec::new());
+        let parameters = IrpParameters::new(nt::IRP_MJ_PNP, minor);
+        let record = self.new_irp(top, parameters, None, &[], Vec::new());
         // SAFETY: the IRP was not sent yet.
         unsafe { nt::irp::set_status(record.raw(), nt::STATUS_NOT_SUPPORTED) };
         self.send_and_wait(top, &record);

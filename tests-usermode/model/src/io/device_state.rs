@@ -15,7 +15,7 @@ use crate::{
     },
     io::{
         device_stack::top_of,
-        irp::{Asked, IrpRecord},
+        irp::{IrpParameters, IrpRecord},
     },
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -71,8 +71,12 @@ impl Call {
     }
 
     /// Makes a PnP request for the top device object of a stack.
-    pub(in crate::io) fn new_pnp(&self, top: *mut DEVICE_OBJECT, asked: Asked) -> Arc<IrpRecord> {
-        let record = self.new_irp(top, asked, None, &[], Vec::new());
+    pub(in crate::io) fn new_pnp(
+        &self,
+        top: *mut DEVICE_OBJECT,
+        parameters: IrpParameters,
+    ) -> Arc<IrpRecord> {
+        let record = self.new_irp(top, parameters, None, &[], Vec::new());
         // SAFETY: the IRP was not sent yet.
         unsafe { nt::irp::set_status(record.raw(), nt::STATUS_NOT_SUPPORTED) };
         record
@@ -80,15 +84,11 @@ impl Call {
 
     /// Asks the drivers of a stack for the state of its device, unless they have left the stack.
     fn query_state(&self, pdo: *mut DEVICE_OBJECT) {
-        let asked = Asked {
-            major: IRP_MJ_PNP,
-            minor: QUERY_PNP_DEVICE_STATE,
-            ..Asked::default()
-        };
+        let parameters = IrpParameters::new(IRP_MJ_PNP, QUERY_PNP_DEVICE_STATE);
         let record = self.begin_pnp(pdo.addr(), || {
             let top = top_of(pdo);
             let is_left = top == pdo;
-            (!is_left).then(|| self.new_pnp(top, asked)).ok_or(())
+            (!is_left).then(|| self.new_pnp(top, parameters)).ok_or(())
         });
         let Ok(record) = record else { return };
         let status = self.send_and_wait(top_of(pdo), &record);

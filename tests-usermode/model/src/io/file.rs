@@ -19,7 +19,7 @@ use crate::{
         Call, Kernel, footprint,
         thread::{Attached, Thread},
     },
-    io::{Completion, Request, bus, device::DeviceInner, irp::Asked},
+    io::{Completion, Request, bus, device::DeviceInner, irp::IrpParameters},
     verifier::{BugCheck, Rule},
 };
 
@@ -181,17 +181,17 @@ impl FileInner {
 
     /// Sends a request without parameters, and waits until it ends.
     fn send(self: &Arc<Self>, call: &Call, major: usize) -> i32 {
-        let asked = Asked {
+        let parameters = IrpParameters {
             major,
             code: if major == nt::IRP_MJ_CREATE {
                 self.access
             } else {
                 0
             },
-            ..Asked::default()
+            ..IrpParameters::default()
         };
         let device = self.device.top();
-        let record = call.new_irp(device, asked, Some(self), &[], Vec::new());
+        let record = call.new_irp(device, parameters, Some(self), &[], Vec::new());
         call.send_and_wait(device, &record)
     }
 }
@@ -269,13 +269,7 @@ impl File {
     /// With `METHOD_IN_DIRECT` the driver reads from `output`.
     #[must_use]
     pub fn device_control(&self, code: u32, input: &[u8], output: Vec<u8>) -> Request {
-        let asked = Asked {
-            major: IRP_MJ_DEVICE_CONTROL,
-            code,
-            ..Asked::default()
-        };
-        let access = (code >> 14) & 3;
-        self.request("NtDeviceIoControlFile", asked, access, input, output)
+        self.request(IRP_MJ_DEVICE_CONTROL, code, 0, input, output)
     }
 
     /// Sends an internal device control to the file's device as another driver does, without the file.
@@ -291,72 +285,50 @@ impl File {
     /// `STATUS_NOT_SUPPORTED`, since the model does not support it. The same applies to [`File::write`].
     #[must_use]
     pub fn read(&self, offset: i64, length: usize) -> Request {
-        let asked = Asked {
-            major: IRP_MJ_READ,
-            offset,
-            ..Asked::default()
-        };
-        self.request("NtReadFile", asked, FILE_READ_DATA, &[], vec![0; length])
+        self.request(IRP_MJ_READ, 0, offset, &[], vec![0; length])
     }
 
     /// Sends a write (`NtWriteFile`).
     #[must_use]
     pub fn write(&self, offset: i64, bytes: &[u8]) -> Request {
-        let asked = Asked {
-            major: IRP_MJ_WRITE,
-            offset,
-            ..Asked::default()
-        };
-        self.request("NtWriteFile", asked, FILE_WRITE_DATA, bytes, Vec::new())
+        self.request(IRP_MJ_WRITE, 0, offset, bytes, Vec::new())
     }
 
     /// Sends a flush, for which the driver writes out its buffered data (`NtFlushBuffersFile`).
     #[must_use]
     pub fn flush(&self) -> Request {
-        let asked = Asked {
-            major: IRP_MJ_FLUSH_BUFFERS,
-            ..Asked::default()
-        };
-        self.request(
-            "NtFlushBuffersFile",
-            asked,
-            FILE_WRITE_DATA,
-            &[],
-            Vec::new(),
-        )
+        self.request(IRP_MJ_FLUSH_BUFFERS, 0, 0, &[], Vec::new())
     }
 
     /// Queries information of the file (`NtQueryInformationFile`), by its `FILE_INFORMATION_CLASS`.
     #[must_use]
     pub fn query_information(&self, class: u32, length: usize) -> Request {
-        let asked = Asked {
-            major: nt::IRP_MJ_QUERY_INFORMATION,
-            code: class,
-            ..Asked::default()
-        };
-        self.request("NtQueryInformationFile", asked, 0, &[], vec![0; length])
+        self.request(nt::IRP_MJ_QUERY_INFORMATION, class, 0, &[], vec![0; length])
     }
 
     /// Sets information of the file (`NtSetInformationFile`), by its `FILE_INFORMATION_CLASS`.
     #[must_use]
     pub fn set_information(&self, class: u32, bytes: &[u8]) -> Request {
-        let asked = Asked {
-            major: nt::IRP_MJ_SET_INFORMATION,
-            code: class,
-            ..Asked::default()
-        };
-        self.request("NtSetInformationFile", asked, 0, bytes, Vec::new())
+        self.request(nt::IRP_MJ_SET_INFORMATION, class, 0, bytes, Vec::new())
     }
 
     /// Sends the request of a system call, if the file was opened with the required access.
     fn request(
         &self,
-        routine: &'static str,
-        asked: Asked,
-        access: u32,
+        major: usize,
+        code: u32,
+        offset: i64,
         input: &[u8],
         output: Vec<u8>,
     ) -> Request {
+        let (routine, access) = match major {
+            IRP_MJ_READ => ("NtReadFile", FILE_READ_DATA),
+            IRP_MJ_WRITE => ("NtWriteFile", FILE_WRITE_DATA),
+            IRP_MJ_FLUSH_BUFFERS => ("NtFlushBuffersFile", FILE_WRITE_DATA),
+            nt::IRP_MJ_QUERY_INFORMATION => ("NtQueryInformationFile", 0),
+            nt::IRP_MJ_SET_INFORMATION => ("NtSetInformationFile", 0),
+            _ => ("NtDeviceIoControlFile", (code >> 14) & 3),
+        };
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter_noted(routine);
         self.inner.touch(footprint::Access::Commuting);
@@ -364,7 +336,7 @@ impl File {
         // The system call references the file, unless the handle is already closed. So IRP_MJ_CLOSE is not sent before
         // the IRP has ended.
         self.inner.add_irp();
-        let transfers = matches!(asked.major, IRP_MJ_READ | IRP_MJ_WRITE);
+        let transfers = matches!(major, IRP_MJ_READ | IRP_MJ_WRITE);
         let is_direct = self.inner.device.is_direct();
         let refused = if self.inner.handle_closed.load(Ordering::SeqCst) {
             Some(STATUS_INVALID_HANDLE)
@@ -392,14 +364,16 @@ impl File {
                 answer: status,
             };
         }
-        let asked = Asked {
+        let parameters = IrpParameters {
+            code,
+            offset,
             input_length: input.len(),
             output_length: output.len(),
             is_direct: transfers && is_direct == Some(true),
-            ..asked
+            ..IrpParameters::new(major, 0)
         };
         let device = self.inner.device.top();
-        let record = call.new_irp(device, asked, Some(&self.inner), input, output);
+        let record = call.new_irp(device, parameters, Some(&self.inner), input, output);
         let answer = call.send(device, &record);
         self.inner.irp_ended(&call);
         self.kernel.close_deferred(&call);

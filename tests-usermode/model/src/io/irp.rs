@@ -49,7 +49,7 @@ pub(crate) fn zeroed(size: usize) -> Box<UnsafeCell<[u128]>> {
 
 /// The parameters of an IRP.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Asked {
+pub(crate) struct IrpParameters {
     pub(crate) major: usize,
     pub(crate) minor: u8,
     pub(crate) code: u32,
@@ -65,6 +65,17 @@ pub(crate) struct Asked {
     pub(crate) resources: usize,
     /// The type and the state of a power request.
     pub(crate) power: (u32, u32),
+}
+
+impl IrpParameters {
+    /// Makes the parameters of a request that has only its major and minor function.
+    pub(crate) fn new(major: usize, minor: u8) -> Self {
+        Self {
+            major,
+            minor,
+            ..Self::default()
+        }
+    }
 }
 
 /// Who made an IRP.
@@ -107,7 +118,7 @@ pub(crate) struct IrpRecord {
     /// The structure that the parameters point to.
     pointed_to: Option<Box<UnsafeCell<[u128]>>>,
     pub(crate) number: u32,
-    asked: Asked,
+    parameters: IrpParameters,
     /// The number of the thread that sent the IRP.
     pub(crate) sender: u32,
     /// The process of the thread that the IRP is associated with, if there is one.
@@ -166,7 +177,7 @@ pub(crate) struct State {
     /// The address of the cancel-safe queue that contains the IRP, and the value of `DriverContext[3]` while it does.
     pub(crate) csq: Option<(usize, usize)>,
     /// The parameters with which a driver has sent an IRP that it made.
-    pub(crate) asked: Asked,
+    pub(crate) parameters: IrpParameters,
     /// The current stack location at which a driver has sent an IRP that it made; `None` if the IRP has returned.
     pub(crate) sent_from: Option<i8>,
     /// The number of times that such an IRP was sent.
@@ -195,17 +206,17 @@ impl IrpRecord {
     pub(crate) fn new(
         number: u32,
         stack_count: i8,
-        asked: Asked,
+        parameters: IrpParameters,
         sender: u32,
         file: Option<Arc<FileInner>>,
         input: &[u8],
         output: Vec<u8>,
     ) -> Arc<Self> {
-        let direct = DirectBuffer::lock(&asked, input, &output);
-        let system_buffer = SystemBuffer::new(&asked, input);
+        let direct = DirectBuffer::lock(&parameters, input, &output);
+        let system_buffer = SystemBuffer::new(&parameters, input);
         let mode = file.as_ref().map_or(0, |file| file.requestor_mode());
-        let user = UserBuffers::new(&asked, input, &output, mode);
-        let pointed_to = parameters::pointed_to(&asked);
+        let user = UserBuffers::new(&parameters, input, &output, mode);
+        let pointed_to = parameters::pointed_to(&parameters);
         let mdl = direct.as_ref().map(DirectBuffer::mdl);
         let mdl_size = mdl.map_or(0, |mdl| usize::try_from(mdl.Size).unwrap_or_default());
         let record = Arc::new(Self {
@@ -213,7 +224,7 @@ impl IrpRecord {
             direct,
             user,
             pointed_to,
-            asked,
+            parameters,
             requestor: Some(if mode == 0 { SYSTEM } else { USER }),
             file,
             state: Mutex::new(State {
@@ -272,7 +283,7 @@ impl IrpRecord {
             user: None,
             pointed_to: None,
             number,
-            asked: Asked::default(),
+            parameters: IrpParameters::default(),
             sender,
             requestor: None,
             file: None,
@@ -314,7 +325,7 @@ impl IrpRecord {
         let irp = unsafe { &mut *self.raw() };
         let mode = self.file.as_ref().map(|file| file.requestor_mode());
         irp.RequestorMode = mode.unwrap_or_default();
-        irp.Flags = self.asked.flags();
+        irp.Flags = self.parameters.flags();
         if let Some(buffer) = &self.system_buffer {
             irp.AssociatedIrp.SystemBuffer = buffer.start().cast();
         }
@@ -332,15 +343,15 @@ impl IrpRecord {
         }
         // SAFETY: the stack location is inside the memory, and zero is valid for every field.
         let stack = unsafe { &mut *self.location(self.stack_count) };
-        stack.MajorFunction = u8::try_from(self.asked.major).unwrap_or_default();
-        stack.MinorFunction = self.asked.minor;
+        stack.MajorFunction = u8::try_from(self.parameters.major).unwrap_or_default();
+        stack.MinorFunction = self.parameters.minor;
         stack.FileObject = self
             .file
             .as_ref()
             .map_or(std::ptr::null_mut(), |file| file.object());
         let parameters = (&raw mut stack.Parameters).cast::<DeviceIoControl>();
         // SAFETY: the layouts are asserted to be the same.
-        unsafe { parameters.write(self.parameters()) };
+        unsafe { parameters.write(self.first_parameters()) };
     }
 
     /// Returns the IRP.

@@ -24,8 +24,8 @@ impl Call {
     /// Stops the system if a pointer does not point to a device object that exists.
     pub(in crate::io) fn require_live_device(&self, device: *mut DEVICE_OBJECT) {
         self.require_device(device);
-        let gone = self.kernel.io().devices.is_gone(device);
-        self.require(!gone, Rule::FreedMemory, || {
+        let is_freed = self.kernel.io().devices.is_freed(device);
+        self.require(!is_freed, Rule::FreedMemory, || {
             let bug_check = BugCheck(0xd5, [device.addr() as u64, 0, 0, 0]);
             (bug_check, format!("the device object {device:?} was freed"))
         });
@@ -35,7 +35,7 @@ impl Call {
     /// queued.
     pub(in crate::io) fn verify_extension_is_unused(&self, device: *mut DEVICE_OBJECT) {
         let devices = &self.kernel.io().devices;
-        if !devices.is_gone(device) {
+        if !devices.is_freed(device) {
             return;
         }
         if let Some(extension) = devices.extension_of(device.addr()) {

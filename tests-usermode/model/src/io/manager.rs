@@ -34,7 +34,7 @@ use crate::{
         file::FileInner,
         interface::Interfaces,
         io_space::IoSpace,
-        irp::{Asked, IrpRecord, Origin},
+        irp::{IrpParameters, IrpRecord, Origin},
         named_event::NamedEvents,
         named_file::Files,
         namespace::Namespace,
@@ -326,7 +326,7 @@ impl Call {
     pub(in crate::io) fn new_irp(
         &self,
         device: *mut DEVICE_OBJECT,
-        asked: Asked,
+        parameters: IrpParameters,
         file: Option<&Arc<FileInner>>,
         input: &[u8],
         output: Vec<u8>,
@@ -339,7 +339,15 @@ impl Call {
         }
         // SAFETY: the memory of a device object is kept as long as the kernel. The value in a freed one is not used.
         let stack_size = unsafe { (*device).StackSize };
-        let record = IrpRecord::new(number, stack_size, asked, self.number, file, input, output);
+        let record = IrpRecord::new(
+            number,
+            stack_size,
+            parameters,
+            self.number,
+            file,
+            input,
+            output,
+        );
         footprint::make(record.addresses());
         self.kernel.sleepers.nodes.forget(record.addresses());
         io.add(&record);
@@ -472,7 +480,7 @@ impl Call {
         let is_passed_on = record.is_down();
         record.note_sent();
         let is_device_io = matches!(
-            record.asked().major,
+            record.parameters().major,
             nt::IRP_MJ_READ
                 | nt::IRP_MJ_WRITE
                 | nt::IRP_MJ_DEVICE_CONTROL
@@ -509,7 +517,7 @@ impl Call {
                 format!("{record} is sent to {device:?}, which is not a device object"),
             )
         });
-        self.require(!devices.is_gone(device), Rule::Pointer, || {
+        self.require(!devices.is_freed(device), Rule::Pointer, || {
             let bug_check = BugCheck(0x50, [device.addr() as u64, 0, 0, 0]);
             let what = format!("{record} is sent to the device object {device:?}, which was freed");
             (bug_check, what)
@@ -560,7 +568,7 @@ extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
             status,
         }));
     }
-    if record.asked().major == nt::IRP_MJ_PNP {
+    if record.parameters().major == nt::IRP_MJ_PNP {
         locked(&record.state).passed_to.push(device.addr());
     }
     status

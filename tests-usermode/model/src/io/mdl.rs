@@ -19,7 +19,7 @@ use crate::{
     host::{Call, layout::FREED},
     io::{
         device::DeviceInner,
-        irp::{Asked, IrpRecord, zeroed},
+        irp::{IrpParameters, IrpRecord, zeroed},
         own_mdl::locked_mdl,
     },
     mutex::locked,
@@ -42,7 +42,7 @@ pub(crate) enum Unlocked {
     Input { changed: bool },
 }
 
-impl Asked {
+impl IrpParameters {
     /// Returns whether the pages of a request with direct I/O are locked for reading only; `None` if the request has no
     /// MDL.
     fn is_locked_for_reading(&self) -> Option<bool> {
@@ -93,9 +93,9 @@ impl DeviceInner {
 
 impl DirectBuffer {
     /// Locks the pages of a request that has an MDL and a buffer.
-    pub(crate) fn lock(asked: &Asked, input: &[u8], output: &[u8]) -> Option<Self> {
-        let is_input = asked.is_locked_for_reading()?;
-        let bytes = if asked.major == nt::IRP_MJ_WRITE {
+    pub(crate) fn lock(parameters: &IrpParameters, input: &[u8], output: &[u8]) -> Option<Self> {
+        let is_input = parameters.is_locked_for_reading()?;
+        let bytes = if parameters.major == nt::IRP_MJ_WRITE {
             input
         } else {
             output

@@ -234,10 +234,10 @@ impl Call {
         let asked = unsafe { self.optional(offset) };
         let mut contents = locked(&file.contents);
         let position = file.position.as_ref().map(|position| *locked(position));
-        let start = match (asked, position) {
+        let start = match (given, position) {
             (None | Some(USE_POSITION), Some(position)) => position,
             (Some(END_OF_FILE), _) if access != FILE_READ_DATA => contents.len() as u64,
-            (Some(asked), _) if asked >= 0 => asked.cast_unsigned(),
+            (Some(given), _) if given >= 0 => given.cast_unsigned(),
             _ => return STATUS_INVALID_PARAMETER,
         };
         let (status, bytes) = match run(&mut contents, start) {

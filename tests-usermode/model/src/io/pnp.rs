@@ -18,7 +18,7 @@ use crate::{
         Access, BusAnswer, File, Request, bus,
         device::DeviceInner,
         file::Opening,
-        irp::{Asked, IrpRecord},
+        irp::{IrpParameters, IrpRecord},
     },
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -114,15 +114,14 @@ impl DeviceInner {
     ) -> Request {
         let _attached = Attached::to(kernel);
         let call = Call::enter("IoCallDriver");
-        let asked = Asked {
-            major: nt::IRP_MJ_INTERNAL_DEVICE_CONTROL,
+        let parameters = IrpParameters {
             code,
             input_length: input.len(),
             output_length: output.len(),
-            ..Asked::default()
+            ..IrpParameters::new(nt::IRP_MJ_INTERNAL_DEVICE_CONTROL, 0)
         };
         let top = self.top();
-        let record = call.new_irp(top, asked, None, input, output);
+        let record = call.new_irp(top, parameters, None, input, output);
         let answer = call.send(top, &record);
         Request {
             kernel: Arc::clone(kernel),
@@ -132,49 +131,51 @@ impl DeviceInner {
     }
 
     /// Sends a PnP request, and waits until it ends.
-    fn ask(&self, call: &Call, minor: u8) -> NTSTATUS {
-        self.ask_with(call, minor, 0)
+    fn send_minor(&self, call: &Call, minor: u8) -> NTSTATUS {
+        self.send_minor_with(call, minor, 0)
     }
 
-    fn ask_with(&self, call: &Call, minor: u8, resources: usize) -> NTSTATUS {
-        let asked = Asked {
-            major: IRP_MJ_PNP,
-            minor,
+    fn send_minor_with(&self, call: &Call, minor: u8, resources: usize) -> NTSTATUS {
+        let parameters = IrpParameters {
             resources,
-            ..Asked::default()
+            ..IrpParameters::new(IRP_MJ_PNP, minor)
         };
-        self.send_pnp(call, asked).1
+        self.send_pnp(call, parameters).1
     }
 
     /// Sends a PnP request, and returns it with its final status.
-    pub(in crate::io) fn send_pnp(&self, call: &Call, asked: Asked) -> (Arc<IrpRecord>, NTSTATUS) {
-        self.send_pnp_reading(call, asked, |_| {})
+    pub(in crate::io) fn send_pnp(
+        &self,
+        call: &Call,
+        parameters: IrpParameters,
+    ) -> (Arc<IrpRecord>, NTSTATUS) {
+        self.send_pnp_reading(call, parameters, |_| {})
     }
 
     /// As [`DeviceInner::send_pnp`]. Calls a closure with a successful answer before it is freed.
     pub(in crate::io) fn send_pnp_reading(
         &self,
         call: &Call,
-        asked: Asked,
+        parameters: IrpParameters,
         read: impl FnOnce(usize),
     ) -> (Arc<IrpRecord>, NTSTATUS) {
         let pdo = self.pdo().addr();
-        let make = || Ok::<_, Infallible>(call.new_pnp(self.top(), asked));
+        let make = || Ok::<_, Infallible>(call.new_pnp(self.top(), parameters));
         let Ok(record) = call.begin_pnp(pdo, make);
         let status = call.send_and_wait(self.top(), &record);
         call.end_pnp(pdo, &record);
         self.verify_pnp(call, &record, status);
-        if status >= 0 && ANSWERED_IN_POOL.contains(&asked.minor) {
+        if status >= 0 && ANSWERED_IN_POOL.contains(&parameters.minor) {
             let answer = locked(&record.state).completion;
             read(answer.map_or(0, |(_, information)| information));
-            call.free_answer(&record, asked.minor);
+            call.free_answer(&record, parameters.minor);
         }
         (record, status)
     }
 
     /// Stops the system if a PnP request has ended with a status that is not allowed.
     fn verify_pnp(&self, call: &Call, record: &IrpRecord, status: NTSTATUS) {
-        let minor = record.asked().minor;
+        let minor = record.parameters().minor;
         let irp = record.address() as u64;
         let by_bus = call.kernel.io().buses.answer(self.pdo().addr(), minor);
         // If the bus driver has failed the request, the drivers above are not at fault.
@@ -222,7 +223,7 @@ impl DeviceInner {
     pub(crate) fn remove(&self, call: &Call) -> NTSTATUS {
         call.synchronise(self.object().addr());
         call.remove_children(self.pdo().addr());
-        let status = self.ask(call, IRP_MN_REMOVE_DEVICE);
+        let status = self.send_minor(call, IRP_MN_REMOVE_DEVICE);
         self.note_removed(call);
         let devices = &call.kernel.io().devices;
         for object in self.objects() {
@@ -287,7 +288,7 @@ impl Device {
         let status = if minor == IRP_MN_REMOVE_DEVICE {
             self.inner.remove(&call)
         } else {
-            self.inner.ask_with(&call, minor, resources)
+            self.inner.send_minor_with(&call, minor, resources)
         };
         self.kernel.close_deferred(&call);
         status
@@ -298,16 +299,14 @@ impl Device {
     pub fn usage_notification(&self, in_path: bool) -> NTSTATUS {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("the PnP manager");
-        let asked = Asked {
-            major: IRP_MJ_PNP,
-            minor: IRP_MN_DEVICE_USAGE_NOTIFICATION,
+        let parameters = IrpParameters {
             // Where `Parameters.UsageNotification.InPath` is.
             output_length: in_path.into(),
             // Where `Parameters.UsageNotification.Type` is.
             input_length: DEVICE_USAGE_TYPE_PAGING,
-            ..Asked::default()
+            ..IrpParameters::new(IRP_MJ_PNP, IRP_MN_DEVICE_USAGE_NOTIFICATION)
         };
-        self.inner.send_pnp(&call, asked).1
+        self.inner.send_pnp(&call, parameters).1
     }
 
     /// Queries the capabilities of the device (`IRP_MN_QUERY_CAPABILITIES`). Returns the bit fields of
@@ -318,12 +317,8 @@ impl Device {
     pub fn capabilities(&self) -> Result<u32, NTSTATUS> {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("the PnP manager");
-        let asked = Asked {
-            major: IRP_MJ_PNP,
-            minor: nt::IRP_MN_QUERY_CAPABILITIES,
-            ..Asked::default()
-        };
-        match self.inner.send_pnp(&call, asked) {
+        let parameters = IrpParameters::new(IRP_MJ_PNP, nt::IRP_MN_QUERY_CAPABILITIES);
+        match self.inner.send_pnp(&call, parameters) {
             (record, status) if status >= 0 => Ok(record.capabilities()),
             (_, status) => Err(status),
         }

@@ -16,7 +16,7 @@ use crate::{
         BusAnswer, Device,
         bus::IRP_MN_WAIT_WAKE,
         device::DeviceInner,
-        irp::{Asked, IrpRecord},
+        irp::{IrpParameters, IrpRecord},
     },
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -50,15 +50,13 @@ pub(crate) struct Told(Mutex<HashMap<usize, i32>>);
 
 impl DeviceInner {
     /// Sends a power request, and waits until it ends.
-    fn ask_power(&self, call: &Call, minor: u8, state: PowerState) -> NTSTATUS {
-        let asked = Asked {
-            major: IRP_MJ_POWER,
-            minor,
+    fn request_power(&self, call: &Call, minor: u8, state: PowerState) -> NTSTATUS {
+        let parameters = IrpParameters {
             power: state.values(),
-            ..Asked::default()
+            ..IrpParameters::new(IRP_MJ_POWER, minor)
         };
         let top = self.top();
-        let record = call.new_irp(top, asked, None, &[], Vec::new());
+        let record = call.new_irp(top, parameters, None, &[], Vec::new());
         // SAFETY: the IRP was not sent yet.
         unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
         let status = call.send_and_wait(top, &record);
@@ -75,7 +73,7 @@ impl Call {
         if status == STATUS_DELETE_PENDING {
             return;
         }
-        let Asked { minor, power, .. } = record.asked();
+        let IrpParameters { minor, power, .. } = record.parameters();
         let rule = if power.1 == WORKING {
             Rule::PowerUpFail
         } else {
@@ -118,14 +116,14 @@ impl Device {
     pub fn query_power(&self, state: PowerState) -> NTSTATUS {
         let _attached = Attached::to(self.kernel());
         let call = Call::enter("the power manager");
-        self.inner().ask_power(&call, IRP_MN_QUERY_POWER, state)
+        self.inner().request_power(&call, IRP_MN_QUERY_POWER, state)
     }
 
     /// Makes the drivers enter a power state of the system or of the device (`IRP_MN_SET_POWER`). Returns the final status.
     pub fn set_power(&self, state: PowerState) -> NTSTATUS {
         let _attached = Attached::to(self.kernel());
         let call = Call::enter("the power manager");
-        self.inner().ask_power(&call, IRP_MN_SET_POWER, state)
+        self.inner().request_power(&call, IRP_MN_SET_POWER, state)
     }
 
     /// Sends a power request with another minor function; returns its final status.
@@ -133,7 +131,7 @@ impl Device {
         let _attached = Attached::to(self.kernel());
         let call = Call::enter("the power manager");
         let state = PowerState::System(WORKING);
-        self.inner().ask_power(&call, minor, state)
+        self.inner().request_power(&call, minor, state)
     }
 
     /// Sets how the bus driver handles the power requests of a minor function.

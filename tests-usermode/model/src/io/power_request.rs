@@ -14,7 +14,7 @@ use crate::{
         BusAnswer,
         bus::IRP_MN_WAIT_WAKE,
         device_stack::top_of,
-        irp::{Asked, IrpRecord},
+        irp::{IrpParameters, IrpRecord},
     },
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -36,7 +36,7 @@ unsafe impl Send for Requested {}
 
 impl Requested {
     fn run(self, call: &Call) {
-        let Asked { minor, power, .. } = self.record.asked();
+        let IrpParameters { minor, power, .. } = self.record.parameters();
         let pdo = call.kernel.io().devices.pdo_of(self.top.addr());
         let pdo = pdo.unwrap_or_default();
         let status = call.send_and_wait(self.top, &self.record);
@@ -103,14 +103,12 @@ extern "C" fn PoRequestPowerIrp(
     if call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    let asked = Asked {
-        major: IRP_MJ_POWER,
-        minor,
+    let parameters = IrpParameters {
         power: (1, state.cast_unsigned()),
-        ..Asked::default()
+        ..IrpParameters::new(IRP_MJ_POWER, minor)
     };
     let top = top_of(device);
-    let record = call.new_irp(top, asked, None, &[], Vec::new());
+    let record = call.new_irp(top, parameters, None, &[], Vec::new());
     // SAFETY: the IRP was not sent yet.
     unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
     if !irp.is_null() {

@@ -6,7 +6,7 @@ use nt::{DEVICE_OBJECT, IRP_MJ_SHUTDOWN, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES
 
 use crate::{
     host::{Call, Kernel, thread::Attached},
-    io::{device_stack::top_of, irp::Asked},
+    io::{device_stack::top_of, irp::IrpParameters},
     mutex::locked,
     verifier::Rule,
 };
@@ -26,11 +26,8 @@ impl Kernel {
         while let Some(device) = self.next_to_notify(registered, &notified) {
             notified.push(device);
             let top = top_of(std::ptr::with_exposed_provenance_mut(device));
-            let asked = Asked {
-                major: IRP_MJ_SHUTDOWN,
-                ..Asked::default()
-            };
-            let record = call.new_irp(top, asked, None, &[], Vec::new());
+            let parameters = IrpParameters::new(IRP_MJ_SHUTDOWN, 0);
+            let record = call.new_irp(top, parameters, None, &[], Vec::new());
             call.send_and_wait(top, &record);
             self.io().devices.io_dereference(device);
         }

@@ -155,7 +155,7 @@ impl Call {
     pub(in crate::io) fn verify_next_location(&self, record: &IrpRecord) {
         // SAFETY: the caller owns the IRP.
         let status = unsafe { nt::irp::status(record.raw()) };
-        let code = match record.asked().major {
+        let code = match record.parameters().major {
             // A driver that made the request sends it.
             _ if !record.is_down() => 0,
             IRP_MJ_PNP => 0x215,

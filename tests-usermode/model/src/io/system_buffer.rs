@@ -4,7 +4,7 @@ use std::{cell::UnsafeCell, ffi::c_void, mem::MaybeUninit, ops::Range};
 
 use crate::{
     host::special::{self, SpecialBlock},
-    io::irp::{Asked, IrpRecord, zeroed},
+    io::irp::{IrpParameters, IrpRecord, zeroed},
 };
 
 /// The content of a system buffer after the input, until the driver writes it. On Windows it is the old content of the
@@ -72,8 +72,8 @@ pub(in crate::io) struct SystemBuffer {
 
 impl SystemBuffer {
     /// Makes the system buffer of a request; `None` if it has no input and no output.
-    pub(in crate::io) fn new(asked: &Asked, input: &[u8]) -> Option<Self> {
-        let (input_size, output_size) = asked.buffered_lengths();
+    pub(in crate::io) fn new(parameters: &IrpParameters, input: &[u8]) -> Option<Self> {
+        let (input_size, output_size) = parameters.buffered_lengths();
         let length = input_size.max(output_size);
         (length != 0).then(|| Self::with_length(length, input))
     }
@@ -162,6 +162,7 @@ impl IrpRecord {
             return false;
         };
         let mut last = bytes.iter().enumerate().skip(start);
-        start >= self.asked().input_length && last.all(|(place, byte)| *byte == unwritten(place))
+        start >= self.parameters().input_length
+            && last.all(|(place, byte)| *byte == unwritten(place))
     }
 }

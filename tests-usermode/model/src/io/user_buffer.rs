@@ -11,7 +11,7 @@ use crate::{
         thread::Attached,
     },
     io::{
-        irp::{Asked, IrpRecord},
+        irp::{IrpParameters, IrpRecord},
         system_buffer::Memory,
     },
     verifier::{BugCheck, KMODE_EXCEPTION_NOT_HANDLED, Rule},
@@ -113,12 +113,17 @@ pub(in crate::io) struct UserBuffers {
 
 impl UserBuffers {
     /// Makes the buffers of a request. Returns `None` if the device of the request uses other buffers.
-    pub(in crate::io) fn new(asked: &Asked, input: &[u8], output: &[u8], mode: i8) -> Option<Self> {
+    pub(in crate::io) fn new(
+        parameters: &IrpParameters,
+        input: &[u8],
+        output: &[u8],
+        mode: i8,
+    ) -> Option<Self> {
         let is_control = matches!(
-            asked.major,
+            parameters.major,
             nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL
         );
-        (is_control && asked.code & 3 == nt::METHOD_NEITHER).then(|| Self {
+        (is_control && parameters.code & 3 == nt::METHOD_NEITHER).then(|| Self {
             input: Pages::new(input, mode),
             output: Pages::new(output, mode),
         })

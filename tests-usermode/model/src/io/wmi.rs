@@ -12,7 +12,7 @@ use nt::{
 
 use crate::{
     host::{Call, thread::Attached},
-    io::{Device, irp::Asked},
+    io::{Device, irp::IrpParameters},
     mutex::locked,
     verifier::{BugCheck, Rule},
 };
@@ -29,14 +29,12 @@ impl Device {
     pub fn system_control(&self, minor: u8) -> NTSTATUS {
         let _attached = Attached::to(self.kernel());
         let call = Call::enter("WMI");
-        let asked = Asked {
-            major: IRP_MJ_SYSTEM_CONTROL,
-            minor,
+        let parameters = IrpParameters {
             provider: self.inner().pdo().addr(),
-            ..Asked::default()
+            ..IrpParameters::new(IRP_MJ_SYSTEM_CONTROL, minor)
         };
         let top = self.inner().top();
-        let record = call.new_irp(top, asked, None, &[], Vec::new());
+        let record = call.new_irp(top, parameters, None, &[], Vec::new());
         // SAFETY: the IRP was not sent yet.
         unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
         let status = call.send_and_wait(top, &record);

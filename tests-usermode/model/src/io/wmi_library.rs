@@ -53,11 +53,11 @@ extern "C" fn WmiSystemControl(
     call.require_at_most(0, Rule::Irql, 0xe5);
     call.require_live_device(device);
     call.require_room(disposition);
-    let asked = call.live_irp(irp).asked();
-    let is_wmi = asked.minor <= LAST_MINOR || asked.minor == REGINFO_EX;
-    let (how, status) = if asked.major != IRP_MJ_SYSTEM_CONTROL || !is_wmi {
+    let parameters = call.live_irp(irp).parameters();
+    let is_wmi = parameters.minor <= LAST_MINOR || parameters.minor == REGINFO_EX;
+    let (how, status) = if parameters.major != IRP_MJ_SYSTEM_CONTROL || !is_wmi {
         (NOT_WMI, STATUS_INVALID_DEVICE_REQUEST)
-    } else if asked.provider == device.addr() {
+    } else if parameters.provider == device.addr() {
         // SAFETY: the driver has the IRP.
         unsafe { nt::irp::set_status(irp, STATUS_INVALID_DEVICE_REQUEST) };
         (NOT_COMPLETED, STATUS_INVALID_DEVICE_REQUEST)

@@ -36,8 +36,8 @@ impl LockOrder {
     /// Removes the locks in memory that is freed.
     pub(crate) fn forget_in(&self, memory: &Range<usize>) {
         let mut under = locked(&self.under);
-        let gone = under.extract_if(|lock, _| memory.contains(lock)).count();
-        let mut changed = gone != 0;
+        let removed = under.extract_if(|lock, _| memory.contains(lock)).count();
+        let mut changed = removed != 0;
         for locks in under.values_mut() {
             let before = locks.len();
             locks.retain(|lock, _| !memory.contains(lock));

@@ -43,11 +43,11 @@ impl IrpRecord {
 
 impl fmt::Display for IrpRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let asked = self.asked();
+        let parameters = self.parameters();
         if self.origin != Origin::IoManager && locked(&self.state).round == 0 {
             return write!(f, "IRP {} ({:#x}, not sent)", self.number, self.address());
         }
-        let major = match asked.major {
+        let major = match parameters.major {
             nt::IRP_MJ_CREATE => "IRP_MJ_CREATE",
             nt::IRP_MJ_CLOSE => "IRP_MJ_CLOSE",
             nt::IRP_MJ_CLEANUP => "IRP_MJ_CLEANUP",
@@ -64,12 +64,12 @@ impl fmt::Display for IrpRecord {
             _ => "IRP_MJ_DEVICE_CONTROL",
         };
         write!(f, "IRP {} ({:#x}, {major}", self.number, self.address())?;
-        match asked.major {
+        match parameters.major {
             nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_INTERNAL_DEVICE_CONTROL => {
-                write!(f, " {:#x})", asked.code)
+                write!(f, " {:#x})", parameters.code)
             }
             nt::IRP_MJ_PNP | nt::IRP_MJ_POWER | nt::IRP_MJ_SYSTEM_CONTROL => {
-                write!(f, " {:#x})", asked.minor)
+                write!(f, " {:#x})", parameters.minor)
             }
             _ => f.write_str(")"),
         }

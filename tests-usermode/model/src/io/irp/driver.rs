@@ -4,16 +4,16 @@ use nt::DEVICE_OBJECT;
 
 use crate::{
     host::layout::{DeviceIoControl, FREED},
-    io::irp::{Asked, IO_TYPE_IRP, IrpRecord, Memory, Origin, Visit},
+    io::irp::{IO_TYPE_IRP, IrpParameters, IrpRecord, Memory, Origin, Visit},
     mutex::locked,
 };
 
 impl IrpRecord {
     /// Returns the parameters. For a driver's IRP these are the ones that it was last sent with.
-    pub(crate) fn asked(&self) -> Asked {
+    pub(crate) fn parameters(&self) -> IrpParameters {
         match self.origin {
-            Origin::IoManager => self.asked,
-            _ => locked(&self.state).asked,
+            Origin::IoManager => self.parameters,
+            _ => locked(&self.state).parameters,
         }
     }
 
@@ -62,13 +62,13 @@ impl IrpRecord {
             state.sent_from = Some(from);
             state.round += 1;
             state.visits.fill(Visit::default());
-            state.asked = Asked {
+            state.parameters = IrpParameters {
                 major,
                 minor: next.MinorFunction,
                 code: low(parameters.code),
                 input_length: input_length as usize,
                 output_length: output_length as usize,
-                ..Asked::default()
+                ..IrpParameters::default()
             };
         }
     }

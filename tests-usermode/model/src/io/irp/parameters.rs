@@ -6,7 +6,7 @@ use crate::{
     host::{Call, layout::DeviceIoControl},
     io::{
         bus::IRP_MN_WAIT_WAKE,
-        irp::{Asked, IrpRecord, zeroed},
+        irp::{IrpParameters, IrpRecord, zeroed},
         user_buffer::UserBuffers,
     },
 };
@@ -49,14 +49,14 @@ const SHARE_ALL: u32 = 7 << 16;
 /// Makes the structure that the parameters of a request point to, if any: that of
 /// [`IRP_MJ_CREATE`](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mj-create) or
 /// [`IRP_MN_QUERY_CAPABILITIES`](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-query-capabilities).
-pub(super) fn pointed_to(asked: &Asked) -> Option<Box<UnsafeCell<[u128]>>> {
-    match (asked.major, asked.minor) {
+pub(super) fn pointed_to(parameters: &IrpParameters) -> Option<Box<UnsafeCell<[u128]>>> {
+    match (parameters.major, parameters.minor) {
         (nt::IRP_MJ_CREATE, _) => {
             let memory = zeroed(size_of::<SecurityContext>());
             let context = SecurityContext {
                 quality_of_service: 0,
                 access_state: 0,
-                desired_access: asked.code,
+                desired_access: parameters.code,
                 full_create_options: FILE_OPEN,
             };
             // SAFETY: the memory is long enough and aligned.
@@ -88,7 +88,7 @@ const READ_OPERATION: u32 = 0x100;
 const WRITE_OPERATION: u32 = 0x200;
 const CLOSE_OPERATION: u32 = 0x400;
 
-impl Asked {
+impl IrpParameters {
     /// Returns the flags with which the I/O manager makes the IRP.
     pub(super) fn flags(&self) -> u32 {
         let operation = match self.major {
@@ -165,32 +165,32 @@ impl IrpRecord {
     }
 
     /// Returns the parameters of the first stack location.
-    pub(super) fn parameters(&self) -> DeviceIoControl {
-        let Asked {
+    pub(super) fn first_parameters(&self) -> DeviceIoControl {
+        let IrpParameters {
             input_length,
             output_length,
             offset,
             power: (kind, state),
             code,
             ..
-        } = self.asked;
+        } = self.parameters;
         let pointed_to = self.pointed_to.as_ref();
         let pointed_to = pointed_to.map_or(0, |memory| memory.get().expose_provenance());
         // Length, class and ByteOffset of Parameters.Read, Write, QueryFile and SetFile have the offsets of the output
         // length, the input length and the code in Parameters.DeviceIoControl; so have the last two Type and State of
         // Parameters.Power, and SecurityContext, Options and ShareAccess of Parameters.Create.
-        let (output_length, input_length, code) = match self.asked.major {
+        let (output_length, input_length, code) = match self.parameters.major {
             nt::IRP_MJ_READ => (output_length, 0, offset.cast_unsigned()),
             nt::IRP_MJ_WRITE => (input_length, 0, offset.cast_unsigned()),
             nt::IRP_MJ_QUERY_INFORMATION => (output_length, code as usize, 0),
             nt::IRP_MJ_SET_INFORMATION => (input_length, code as usize, 0),
             // Parameters.WaitWake.PowerState
-            nt::IRP_MJ_POWER if self.asked.minor == IRP_MN_WAIT_WAKE => (state as usize, 0, 0),
+            nt::IRP_MJ_POWER if self.parameters.minor == IRP_MN_WAIT_WAKE => (state as usize, 0, 0),
             nt::IRP_MJ_POWER => (0, kind as usize, state.into()),
-            nt::IRP_MJ_SYSTEM_CONTROL => (self.asked.provider, 0, 0),
+            nt::IRP_MJ_SYSTEM_CONTROL => (self.parameters.provider, 0, 0),
             nt::IRP_MJ_CREATE => (pointed_to, FILE_OPEN as usize, SHARE_ALL.into()),
-            nt::IRP_MJ_PNP if self.asked.resources != 0 => {
-                (self.asked.resources, self.asked.resources, 0)
+            nt::IRP_MJ_PNP if self.parameters.resources != 0 => {
+                (self.parameters.resources, self.parameters.resources, 0)
             }
             nt::IRP_MJ_PNP if pointed_to != 0 => (pointed_to, 0, 0),
             _ => (output_length, input_length, code.into()),
