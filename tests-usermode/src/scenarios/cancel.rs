@@ -12,7 +12,7 @@ pub const SCENARIOS: &[Scenario] = scenarios! { "cancel":
         "CancelIo ends the requests of the calling thread and leaves another thread's pending";
     all_of_a_handle, [IoSetCancelRoutine, IoReleaseCancelSpinLock],
         "CancelIoEx of a whole handle ends its requests and leaves another handle's pending";
-    at_once, [IoSetCancelRoutine, IoReleaseCancelSpinLock],
+    immediate, [IoSetCancelRoutine, IoReleaseCancelSpinLock],
         "a request that is cancelled as soon as it is sent ends as cancelled, 10,000 times";
     twice, [IoSetCancelRoutine, IoReleaseCancelSpinLock],
         "a second cancellation of the same request changes nothing";
@@ -65,7 +65,7 @@ fn all_of_a_handle(session: &Session) -> Result<Tally> {
     Ok(Tally::completed(20).cancelled(20))
 }
 
-fn at_once(session: &Session) -> Result<Tally> {
+fn immediate(session: &Session) -> Result<Tally> {
     let rounds = session.rounds(10_000);
     for tag in 0..rounds {
         session.device.pend(tag)?.expect_cancel()?;

@@ -13,7 +13,7 @@ const HEAD: u32 = 1;
 pub const SCENARIOS: &[Scenario] = scenarios! { "interlocked":
     either_end, [ExInterlockedInsertHeadList, ExInterlockedInsertTailList, ExInterlockedRemoveHeadList],
         "a request is completed whether it was inserted at the head or at the tail";
-    at_once, [ExInterlockedInsertHeadList, ExInterlockedInsertTailList, ExInterlockedRemoveHeadList],
+    concurrent, [ExInterlockedInsertHeadList, ExInterlockedInsertTailList, ExInterlockedRemoveHeadList],
         "1,000 requests of four threads at once, at both ends, are each completed once";
 };
 
@@ -34,7 +34,7 @@ fn either_end(session: &Session) -> Result<Tally> {
 }
 
 /// Each thread waits only after it has sent all of its requests.
-fn at_once(session: &Session) -> Result<Tally> {
+fn concurrent(session: &Session) -> Result<Tally> {
     const THREADS: u64 = 4;
     const EACH: u64 = 250;
     let orders = on_threads(THREADS, |thread| {

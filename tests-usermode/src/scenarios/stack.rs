@@ -13,7 +13,7 @@ pub const SCENARIOS: &[Scenario] = scenarios! { "stack":
         "records are popped in the opposite order of their pushes, until the stack is empty";
     own_handle, [ExInterlockedPushEntryList, ExInterlockedPopEntryList],
         "each handle has its own stack, which is freed when the handle is closed";
-    at_once, [ExInterlockedPushEntryList, ExInterlockedPopEntryList],
+    concurrent, [ExInterlockedPushEntryList, ExInterlockedPopEntryList],
         "four threads push and pop 250 times each, and every record is popped once";
     quota, [ExInterlockedPushEntryList, ExInterlockedPopEntryList],
         "a handle that has used up its quota of records is refused further ones, and another handle is not";
@@ -102,7 +102,7 @@ fn quota(session: &Session) -> Result<Tally> {
 }
 
 /// A thread pops only after it has pushed, so there is always a record for it, even if not its own.
-fn at_once(session: &Session) -> Result<Tally> {
+fn concurrent(session: &Session) -> Result<Tally> {
     const THREADS: u64 = 4;
     const EACH: u64 = 250;
     let device = &session.device;
