@@ -129,7 +129,7 @@ fn sections(sections: &[Section]) -> Vec<Finding> {
             }),
         ),
         (
-            "resident but for PAGE",
+            "non-paged except PAGE",
             without(sections, |section| {
                 let resident = has(section, IMAGE_SCN_MEM_NOT_PAGED);
                 !has(section, IMAGE_SCN_MEM_DISCARDABLE) && resident == is_pageable(&section.name)

@@ -93,7 +93,7 @@ fn alignment() {
 #[test]
 fn section_without_flags() {
     let failed = failures_after(|image| image.sections.push((*b".retplne", 0)));
-    assert_eq!(failed, ["sections have flags", "resident but for PAGE"]);
+    assert_eq!(failed, ["sections have flags", "non-paged except PAGE"]);
 }
 
 #[test]
@@ -105,13 +105,13 @@ fn writable_and_executable() {
 #[test]
 fn pageable_code_outside_page() {
     let change = |image: &mut Sample| image.sections[0].1 &= !IMAGE_SCN_MEM_NOT_PAGED.0;
-    assert_eq!(failures_after(change), ["resident but for PAGE"]);
+    assert_eq!(failures_after(change), ["non-paged except PAGE"]);
 }
 
 #[test]
 fn resident_page_section() {
     let change = |image: &mut Sample| image.sections[2].1 |= IMAGE_SCN_MEM_NOT_PAGED.0;
-    assert_eq!(failures_after(change), ["resident but for PAGE"]);
+    assert_eq!(failures_after(change), ["non-paged except PAGE"]);
 }
 
 #[test]
