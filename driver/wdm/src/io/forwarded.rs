@@ -357,7 +357,7 @@ impl<'irp, R: Record> Irp<'irp, R> {
 /// Forwarding a request that was pended, for instance one that has waited on a queue.
 ///
 /// The lower drivers get it at `PASSIVE_LEVEL`, as most of them require; a DPC queues a [`WorkItem`](crate::WorkItem) that
-/// forwards it. A request that has come back can be forwarded again, to retry it, unless it opens or closes a file.
+/// forwards it. A request that has returned can be forwarded again, to retry it, unless it opens or closes a file.
 ///
 /// The lower drivers may be called in another thread than that of the requestor, and in another process. So a request whose buffers
 /// are addresses of the requestor's process, such as one with `METHOD_NEITHER`, is not forwarded, and fails with
@@ -518,7 +518,7 @@ fn wait_for_lower_drivers<R: Record, L: Waitable>(
     unsafe { nt::irp::set_driver_context::<RECORD>(irp, record) };
 }
 
-/// Makes the owner of an IRP that has come back to a completion routine.
+/// Makes the owner of an IRP that has returned to a completion routine.
 ///
 /// # Safety
 /// Called once by a completion routine that was set with the IRP's record as its context, which is an `R`.

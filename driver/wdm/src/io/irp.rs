@@ -248,7 +248,7 @@ impl Handled<'_> {
 /// IRP that has to wait belongs on a queue; [`IrpQueue::insert_pended`](crate::IrpQueue::insert_pended) inserts it.
 ///
 /// A `PendedIrp` that is dropped is completed with `STATUS_INTERNAL_ERROR`, its record is dropped, and an error is
-/// logged. A request that opens or closes a file and has come back from the lower drivers keeps their status. It can be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held: a work item of the
+/// logged. A request that opens or closes a file and has returned from the lower drivers keeps their status. It can be dropped at any IRQL up to `DISPATCH_LEVEL` and while any lock is held: a work item of the
 /// device completes it, at `PASSIVE_LEVEL`.
 ///
 /// # Examples

@@ -42,14 +42,14 @@ use crate::{
 #[doc(alias = "IO_COMPLETION_ROUTINE")]
 #[doc(alias = "STATUS_MORE_PROCESSING_REQUIRED")]
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` has no routine for a request that comes back",
+    message = "`{Self}` has no routine for a returned request",
     note = "implement `wdm::LowerIrpRoutine` for the type of the value that is kept with the `LowerIrp`"
 )]
 pub trait LowerIrpRoutine: Send + Sync + Sized + 'static {
     /// Receives the request when the lower drivers have completed it, and sends it again, keeps it or drops it.
     ///
     /// The removal of the device waits until the routine has returned. Two calls can overlap on two processors: a routine that sends the request
-    /// again may still run when that request comes back.
+    /// again may still run when that request returns.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
@@ -63,10 +63,10 @@ pub trait LowerIrpRoutine: Send + Sync + Sized + 'static {
 /// with its buffer, and can send it again. It dereferences to the value that the driver keeps with it.
 ///
 /// A request can be sent at `DISPATCH_LEVEL`. A work item passes it on, so that the lower drivers get it at `PASSIVE_LEVEL`, as most of them
-/// require, and so that a request that is sent again each time it comes back does not nest calls.
+/// require, and so that a request that is sent again each time it returns does not nest calls.
 ///
 /// The device keeps its requests, which are made while it is added. When it is removed, its requests are cancelled and can no longer be sent,
-/// and the removal waits until they have come back. A device whose lower drivers lose power cancels its requests itself, with
+/// and the removal waits until they have returned. A device whose lower drivers lose power cancels its requests itself, with
 /// [`LowerIrpHandle::cancel`].
 ///
 /// The requests have no file, like those of [`Lower`](crate::Lower).
@@ -388,10 +388,10 @@ impl<C: LowerIrpRoutine> LowerIrp<C> {
 }
 
 impl<C: LowerIrpRoutine> LowerIrpHandle<C> {
-    /// Cancels the request if it was sent and has not come back, and returns whether that is so (`IoCancelIrp`).
+    /// Cancels the request if it was sent and has not returned, and returns whether that is so (`IoCancelIrp`).
     ///
     /// The call does not wait: a driver that powers its device down after it waits until the routine has got the request.
-    /// The request comes back to its [routine](LowerIrpRoutine::run) soon, possibly before this returns, with `STATUS_CANCELLED` unless it was
+    /// The request returns to its [routine](LowerIrpRoutine::run) soon, possibly before this returns, with `STATUS_CANCELLED` unless it was
     /// being completed already. If the routine has already sent the request again, it is cancelled too.
     ///
     /// WDK: [IoCancelIrp](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocancelirp).

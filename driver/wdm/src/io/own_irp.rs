@@ -254,7 +254,7 @@ pub(super) unsafe fn exchange(
     }
 }
 
-/// Sends an IRP and waits until it has come back; returns whether it came back in time. If not, it is cancelled.
+/// Sends an IRP and waits until it has returned; returns whether it returned in time. If not, it is cancelled.
 ///
 /// # Safety
 /// The caller owns the IRP, which has no completion routine. `lower` is a device object that stays valid during the call.

@@ -312,7 +312,7 @@ pub(super) unsafe fn unregister_shutdown<D: Device>(object: *mut nt::DEVICE_OBJE
 
 /// Disables the device's interface and completes every queued request.
 fn end_requests<D: Device>(extension: &Extension, device: &D, irql: &mut PassiveLevel) {
-    // A removal that follows a surprise removal must not disable the interface again: a device that has come back has the same one.
+    // A removal that follows a surprise removal must not disable the interface again: a device that is inserted again has the same one.
     // Disabling fails for an interface that was never enabled, which is not an error here.
     if !extension.is_removed() {
         let _ = extension.set_interface_enabled(false, irql);
