@@ -75,7 +75,7 @@ struct NeverSent(Left);
 
 impl LowerIrpRoutine for NeverSent {
     fn run(_: LowerIrp<Self>, _: &mut CallerLevel) {
-        panic!("the request came back");
+        panic!("the request returned");
     }
 }
 

@@ -300,7 +300,7 @@ fn pending_request_comes_back_later() {
 }
 
 #[test]
-fn request_that_came_back_is_kept_until_the_filter_completes_it() {
+fn request_that_returned_is_kept_until_the_filter_completes_it() {
     let opened = Opened::new(&kernel());
     let kept = opened.send(KEEP | FAIL);
     assert_eq!((kept.answer(), kept.status()), (nt::STATUS_PENDING, None));
@@ -326,7 +326,7 @@ fn request_that_comes_back_during_the_removal_is_completed() {
 }
 
 #[test]
-fn request_that_came_back_and_is_dropped_is_completed() {
+fn request_that_returned_and_is_dropped_is_completed() {
     let opened = Opened::new(&Kernel::new(Config::default()));
     let dropped = opened.send(DROP | SUCCEED);
     assert_eq!(end(&dropped).0, nt::STATUS_INTERNAL_ERROR);

@@ -37,7 +37,7 @@ const RELEASE: u32 = 0x22_200c;
 /// Returns the input after the first byte of the second buffer: of `METHOD_OUT_DIRECT`.
 const APPEND: u32 = 0x22_200e;
 
-/// Sent to the driver above: sends the code that is the input, and pends until the request comes back, whose status and output it returns.
+/// Sent to the driver above: sends the code that is the input, and pends until the request returns, whose status and output it returns.
 const SEND: u32 = 0x22_3000;
 /// Sends it from a DPC.
 const SEND_IN_A_DPC: u32 = 0x22_3004;
@@ -326,7 +326,7 @@ impl Device for Above {
         }
         // The lower drivers do not know of the removal yet.
         let Some(irp) = irp else {
-            panic!("the request has not come back");
+            panic!("the request has not returned");
         };
         assert_eq!(irp.result(), Err(Error::CANCELLED));
         let refused = irp.read(0, 4, irql).map_err(|(_, error)| error);
@@ -456,7 +456,7 @@ fn removal_cancels_the_request_and_refuses_further_ones() {
     stack.unload();
 }
 
-/// The request is completed, cancelled by two threads, and sent again when it has come back.
+/// The request is completed, cancelled by two threads, and sent again when it has returned.
 fn cancelled_while_it_is_completed(kernel: &Arc<Kernel>) {
     let (stack, file) = Stack::started(kernel);
     let file = Arc::new(file);
@@ -472,7 +472,7 @@ fn cancelled_while_it_is_completed(kernel: &Arc<Kernel>) {
     let possible = [(0, b"abc".to_vec()), (nt::STATUS_CANCELLED, Vec::new())];
     let first = end(&first);
     assert!(possible.contains(&first), "{first:?}");
-    // It may have come back for the first one only now, or not have been sent since the other one had not come back.
+    // It may have returned for the first one only now, or not have been sent since the other one had not returned.
     second.cancel();
     drop(second);
     Arc::into_inner(file)

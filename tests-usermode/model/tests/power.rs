@@ -133,13 +133,13 @@ fn request(
     nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
     // SAFETY: the IRP is this routine's.
     unsafe {
-        nt::irp::IoSetCompletionRoutine(irp, Some(came_back), device.cast(), true, true, true);
+        nt::irp::IoSetCompletionRoutine(irp, Some(returned), device.cast(), true, true, true);
     }
     nt!(PoCallDriver(lower, irp));
     nt::STATUS_PENDING
 }
 
-unsafe extern "C" fn came_back(
+unsafe extern "C" fn returned(
     _: *mut DEVICE_OBJECT,
     irp: *mut IRP,
     device: *mut c_void,

@@ -132,7 +132,7 @@ impl Call {
         let mut is_event_set = false;
         loop {
             let location = record.current();
-            // A driver completes an IRP that has come back to it: no location is left, and PendingReturned keeps its value.
+            // A driver completes an IRP that has returned to it: no location is left, and PendingReturned keeps its value.
             if !record.has_location() {
                 break;
             }
@@ -150,7 +150,7 @@ impl Call {
             record.leave(location, Some(left));
             record.clear_location(location);
             let more = record.previous_location();
-            let is_back = record.came_back();
+            let is_back = record.returned();
             // SAFETY: as above.
             unsafe { (*irp).PendingReturned = pending };
             let wanted = if status >= 0 {

@@ -103,7 +103,7 @@ impl Call {
         let continues = "the I/O manager goes on to complete an IRP that it has not made";
         let what = match answer {
             None => format!(
-                "{record} has come back to the driver that has made it, which has no completion routine for it: {continues}"
+                "{record} has returned to the driver that has made it, which has no completion routine for it: {continues}"
             ),
             Some(answer) if locked(&record.state).is_freed => format!(
                 "the completion routine has freed {record}, and returns {answer:#x}, not STATUS_MORE_PROCESSING_REQUIRED: \
@@ -186,7 +186,7 @@ impl Call {
         }
     }
 
-    /// Stops the system if memory is freed that holds an IRP which has not come back to its driver, or a remove lock that is held.
+    /// Stops the system if memory is freed that holds an IRP which has not returned to its driver, or a remove lock that is held.
     pub(crate) fn memory_freed(&self, start: usize, length: usize) {
         self.forget_remove_locks(start..start + length);
         self.require_no_work_item_in(&(start..start + length));
@@ -199,7 +199,7 @@ impl Call {
         let forgotten = any.then(|| io.forget_in(&(start..start + length)));
         if let Some(record) = forgotten.flatten() {
             let what =
-                format!("the memory of {record} is freed, which was sent and has not come back");
+                format!("the memory of {record} is freed, which was sent and has not returned");
             self.stop(BugCheck(0, [0; 4]), Rule::OwnIrp, what);
         }
     }
@@ -239,8 +239,7 @@ impl Call {
             _ if record.is_down() => (
                 0x20b,
                 Rule::IoAllocateFree,
-                "it is still in use: it has not come back to the driver that has made it"
-                    .to_owned(),
+                "it is still in use: it has not returned to the driver that has made it".to_owned(),
             ),
             _ => {
                 let by = self.caller();
@@ -405,7 +404,7 @@ extern "C" fn IoInitializeIrp(irp: *mut IRP, size: u16, stack_size: i8) {
         let is_own = record.origin == Origin::Initialised;
         call.require(is_own && !record.is_down(), Rule::OwnIrp, || {
             let (code, why) = if is_own {
-                (0, "it was sent, and has not come back")
+                (0, "it was sent, and has not returned")
             } else {
                 (
                     0x20d,
@@ -443,7 +442,7 @@ extern "C" fn IoReuseIrp(irp: *mut IRP, status: NTSTATUS) {
     let is_own = matches!(record.origin, Origin::Allocated | Origin::Initialised);
     call.require(is_own && !record.is_down(), Rule::IoReuseIrp, || {
         let why = if is_own {
-            "it was sent, and has not come back"
+            "it was sent, and has not returned"
         } else {
             "the driver has not made it by IoAllocateIrp"
         };

@@ -224,7 +224,7 @@ extern "C" fn IoSetDeviceInterfaceState(name: *mut UNICODE_STRING, enable: u8) -
                 let name = String::from_utf16_lossy(name);
                 let what = format!(
                     "the interface {name} was disabled during IRP_MN_SURPRISE_REMOVAL, and is disabled again during \
-                     IRP_MN_REMOVE_DEVICE, when it can be that of a device that has come back"
+                     IRP_MN_REMOVE_DEVICE, when it can be that of a device that is inserted again"
                 );
                 (BugCheck(0, [0; 4]), what)
             });

@@ -419,7 +419,7 @@ impl IrpRecord {
         unsafe { (*self.raw()).CurrentLocation }
     }
 
-    /// Returns whether the current stack location is a driver's; not so if the IRP was not sent yet, or has come back.
+    /// Returns whether the current stack location is a driver's; not so if the IRP was not sent yet, or has returned.
     pub(crate) fn has_location(&self) -> bool {
         self.current() <= self.stack_count
     }

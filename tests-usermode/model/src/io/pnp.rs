@@ -205,7 +205,7 @@ impl DeviceInner {
         let is_replaced = untouched && is_handled && !matches!(by_bus, Some(BusAnswer::Fail(_)));
         call.require(!is_replaced, Rule::PnpIrpCompletion, || {
             let what = format!(
-                "{record} has come back from the bus driver with success, and is completed with STATUS_NOT_SUPPORTED, which is reserved \
+                "{record} has returned from the bus driver with success, and is completed with STATUS_NOT_SUPPORTED, which is reserved \
                  for requests that no driver has handled: fail it with another status"
             );
             (BugCheck::io(0x216, [0, irp, 0]), what)

@@ -140,7 +140,7 @@ fn send(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
 /// Sends a request for each request that it receives. The completion routine completes the received one.
 struct Asks<const MISTAKE: u8, const CODE: u32>;
 
-unsafe extern "C" fn came_back<const MISTAKE: u8>(
+unsafe extern "C" fn returned<const MISTAKE: u8>(
     device: *mut DEVICE_OBJECT,
     irp: *mut IRP,
     asked: *mut c_void,
@@ -176,7 +176,7 @@ impl<const MISTAKE: u8, const CODE: u32> Sends for Asks<MISTAKE, CODE> {
         }
         fill_in(own, CODE);
         if MISTAKE != NO_ROUTINE {
-            on_completion(own, came_back::<MISTAKE>, irp.cast());
+            on_completion(own, returned::<MISTAKE>, irp.cast());
         }
         match MISTAKE {
             COMPLETES_OWN => return complete(own, STATUS_SUCCESS),
@@ -251,7 +251,7 @@ fn an_irp_has_a_stack_location_for_each_lower_driver() {
 
 #[test]
 fn an_irp_is_used_again_by_io_reuse_irp_when_it_has_come_back() {
-    let down = "it was sent, and has not come back";
+    let down = "it was sent, and has not returned";
     asks::<REUSES_WHILE_DOWN, LATER>(Rule::IoReuseIrp, 0, 0, down);
     let again = "IoReuseIrp is for one that is used again";
     asks::<INITIALISES_ALLOCATED, NOW>(Rule::OwnIrp, 0xc9, 0x20d, again);
@@ -450,7 +450,7 @@ impl<const WAITS: bool> Sends for OwnMemory<WAITS> {
 #[test]
 fn an_irp_may_be_in_memory_of_the_driver() {
     holds(one_request::<OwnMemory<true>>);
-    let down = "is freed, which was sent and has not come back";
+    let down = "is freed, which was sent and has not returned";
     stops(one_request::<OwnMemory<false>>, Rule::OwnIrp, 0, 0, down);
 }
 

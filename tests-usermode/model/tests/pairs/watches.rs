@@ -239,7 +239,7 @@ unsafe extern "C" fn watchdog_expired<const M: u8>(
     }
 }
 
-unsafe extern "C" fn came_back<const M: u8>(
+unsafe extern "C" fn returned<const M: u8>(
     _: *mut DEVICE_OBJECT,
     _: *mut IRP,
     watch: *mut c_void,
@@ -282,7 +282,7 @@ impl<const M: u8> Steps for Watches<M> {
         let next = nt!(IoGetNextIrpStackLocation(own));
         nt!(set_io_control(next, nt::IRP_MJ_DEVICE_CONTROL, parameters));
         let context = from_ref(watch).cast_mut().cast();
-        on_completion(own, came_back::<M>, context);
+        on_completion(own, returned::<M>, context);
         mark(irp);
         InterlockedExchangePointer(&watch.master, irp);
         InterlockedExchangePointer(&watch.own, own);

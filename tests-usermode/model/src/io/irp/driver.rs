@@ -74,7 +74,7 @@ impl IrpRecord {
     }
 
     /// Records whether the completion has reached the driver that made the IRP. Returns whether it has.
-    pub(crate) fn came_back(&self) -> bool {
+    pub(crate) fn returned(&self) -> bool {
         if self.origin == Origin::IoManager {
             return false;
         }
