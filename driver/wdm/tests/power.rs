@@ -162,7 +162,7 @@ fn unknown_requests_are_passed_down() {
 /// "A driver should process subsequent ... `IRP_MJ_POWER` ... requests", says the page about `IRP_MN_SURPRISE_REMOVAL`, and no driver may
 /// fail a request to set the power.
 #[test]
-fn power_requests_pass_a_device_that_is_gone() {
+fn power_requests_pass_a_device_that_was_removed() {
     let kernel = kernel();
     let stack = start::<Lamp>(&kernel);
     let device = &stack.device;

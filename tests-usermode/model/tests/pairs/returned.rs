@@ -237,13 +237,13 @@ fn cancelled<const M: u8>(kernel: &Arc<Kernel>) {
 }
 
 pairs! {
-    timer_on_a_stack_that_is_gone_is_set:
+    timer_on_a_stack_that_was_freed_is_set:
         one::<Defers<FAULTY, true>>, one::<Defers<CORRECT, true>>, Dpc, "on the stack";
-    dpc_on_a_stack_that_is_gone_is_queued:
+    dpc_on_a_stack_that_was_freed_is_queued:
         one::<Defers<FAULTY, false>>, one::<Defers<CORRECT, false>>, Dpc, "on the stack";
-    entry_on_a_stack_that_is_gone_is_on_a_list:
+    entry_on_a_stack_that_was_freed_is_on_a_list:
         two::<Links<FAULTY>>, two::<Links<CORRECT>>, ListEntry, "its next entry is";
-    context_of_a_queued_irp_is_on_a_stack_that_is_gone:
+    context_of_a_queued_irp_is_on_a_stack_that_was_freed:
         queued::<ON_STACK>, queued::<CORRECT>, Pointer, "on the stack";
     irp_is_completed_that_was_not_removed_from_its_queue:
         cancelled::<IGNORES_CANCELLATION>, cancelled::<CORRECT>, CompletedIrp, "has completed it";
