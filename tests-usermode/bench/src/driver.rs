@@ -33,7 +33,7 @@ const MOST_FRAME: u32 = 1000;
 /// Bytes of the stack; a kernel stack has 24 KB.
 const MOST_CHAIN: u32 = 2120;
 /// Bytes of pool for each pending request, as Rust to C: a queue of `wdm` that finds IRPs by key allocates a node for each, while the
-/// twin links its records into a table of fixed size.
+/// driver in C links its records into a table of fixed size.
 const MOST_POOL: f64 = 1.20;
 /// The number of requests for which the pool is measured. Zones grow in steps, which even out.
 const PENDING: u32 = 10_000;
@@ -54,9 +54,9 @@ const ROWS: &[Row] = &[
     }),
 ];
 
-const PREAMBLE: &str = "# Times and sizes of interlock.sys, beside its twin in C
+const PREAMBLE: &str = "# Times and sizes of interlock.sys, beside those of a driver in C
 
-`cargo make bench-driver` writes this page. It loads `interlock.sys` and its twin in C (`tests-usermode/twin`) into one process,
+`cargo make bench-driver` writes this page. It loads `interlock.sys` and a driver in C (`tests-usermode/twin`) into one process,
 each into its own model kernel, and measures them alternately. Both drivers have the same requests, queues and messages. The times are processor times of all threads. They include those
 of the model, which checks each call, so the drivers differ less than on a real kernel. A ratio is the
 median over all rounds of Rust's time by C's in the same round; the spread is between its quartiles. A frame is what a function

@@ -1,4 +1,4 @@
-//! Compares `interlock.sys` with its twin in C: the instructions of each wrapper, the sizes of the images, and the time that
+//! Compares `interlock.sys` with a driver in C: the instructions of each wrapper, the sizes of the images, and the time that
 //! their requests take on the model kernel.
 
 mod code;
@@ -14,7 +14,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-/// Compares interlock.sys with its twin in C.
+/// Compares interlock.sys with a driver in C.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {

@@ -120,6 +120,7 @@ impl Detection {
         }
         Ok(Id::NONE)
     }
+
     /// Sends the request that the port completes when the line DSR changes, or immediately if the system has slept.
     fn watch(&self, irql: &mut PassiveLevel) -> Result<(), Error> {
         self.control(serial::SET_WAIT_MASK, &EVENT_DSR.to_ne_bytes(), irql)?;
