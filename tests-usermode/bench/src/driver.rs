@@ -57,10 +57,10 @@ const ROWS: &[Row] = &[
 const PREAMBLE: &str = "# Times and sizes of interlock.sys, beside those of a driver in C
 
 `cargo make bench-driver` writes this page. It loads `interlock.sys` and a driver in C (`tests-usermode/twin`) into one process,
-each into its own model kernel, and measures them alternately. Both drivers have the same requests, queues and messages. The times are processor times of all threads. They include those
-of the model, which checks each call, so the drivers differ less than on a real kernel. A ratio is the
-median over all rounds of Rust's time by C's in the same round; the spread is between its quartiles. A frame is what a function
-pushes and allocates; a chain is the sum of the frames of functions that call each other directly.
+each into its own model kernel, and measures them alternately. Both drivers have the same requests, queues and messages. The times are processor times
+of all threads. They include those of the model, which checks each call, so the drivers differ less than on a real kernel. A ratio is the median over
+all rounds of Rust's time by C's in the same round; the spread is between its quartiles. A frame is what a function pushes and allocates; a chain is
+the sum of the frames of functions that call each other directly.
 
 | a request | C | Rust | ratio | spread |
 | --- | ---: | ---: | ---: | ---: |
