@@ -37,8 +37,8 @@
 //! The clock is virtual: it does not advance while a thread can continue, except by 100 ns for each read. A thread "timers"
 //! expires the timers in the order of their due times, and runs their DPCs. If several timers with a DPC are set, a DPC runs on
 //! another processor, and the thread continues with the next timer. A timer can expire at any point of the schedule after it is set, except
-//! before a timer with an earlier due time, since the steps of another thread can take any time. So a wait with a timeout is explored with both outcomes. A periodic
-//! timer expires three times and then stays set, since otherwise the number of orders would be infinite.
+//! before a timer with an earlier due time, since the steps of another thread can take any time. So a wait with a timeout is explored with both
+//! outcomes. A periodic timer expires three times and then stays set, since otherwise the number of orders would be infinite.
 //! [`Request::wait`](crate::Request::wait) has no timeout in an exploration: a request that does not end is a hang, which
 //! is a violation.
 //!

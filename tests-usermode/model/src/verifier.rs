@@ -11,7 +11,8 @@ mod symbol;
 
 pub use bug_check::Violation;
 pub(crate) use bug_check::{
-    BugCheck, KMODE_EXCEPTION_NOT_HANDLED, UNEXPECTED_KERNEL_MODE_TRAP, callers, callers_on,
+    BugCheck, Finding, KMODE_EXCEPTION_NOT_HANDLED, UNEXPECTED_KERNEL_MODE_TRAP, callers,
+    callers_on,
 };
 pub use faults::Faults;
 pub use rule::Rule;

@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use call::CLASS;
 use nt::{
     DEVICE_OBJECT, IO_STATUS_BLOCK, IRP, KEVENT, NTSTATUS, STATUS_DEVICE_NOT_READY,
     STATUS_OBJECT_NAME_NOT_FOUND, STATUS_PENDING, STATUS_SUCCESS, UNICODE_STRING,
@@ -77,13 +78,6 @@ fn a_filter_gets_a_request_before_it_knows_the_lower_device() {
     breaks(filtered::<false>, Rule::Pointer);
     holds(filtered::<true>);
 }
-
-static CLASS: nt::GUID = nt::GUID {
-    Data1: 1,
-    Data2: 2,
-    Data3: 3,
-    Data4: [4; 8],
-};
 
 /// A driver that can be opened after it has enabled its interface. With `AFTER` it is ready after that.
 struct Enables<const AFTER: bool>;

@@ -6,9 +6,8 @@ mod body;
 
 use std::ptr::null_mut;
 
-use body::run;
+use body::passes;
 use nt::{RTL_OSVERSIONINFOW, TIME_FIELDS};
-use ntmodel::{Config, Kernel};
 
 fn fields(time: i64) -> TIME_FIELDS {
     let mut fields = TIME_FIELDS::default();
@@ -30,7 +29,7 @@ const SECOND: i64 = 10_000_000;
 /// The calendar's own facts: 1 January 1970 was a Thursday, 29 February 2000 a Tuesday, and 1900 had no such day.
 #[test]
 fn a_time_has_the_fields_of_the_calendar() {
-    run(&Kernel::new(Config::default()), || {
+    passes(|| {
         let at = |fields: TIME_FIELDS| {
             [
                 fields.Year,
@@ -65,7 +64,7 @@ fn a_time_has_the_fields_of_the_calendar() {
 /// the leap days of 1972 and 1976 are 315,532,800 seconds.
 #[test]
 fn a_time_is_a_number_of_seconds_from_its_year_on() {
-    run(&Kernel::new(Config::default()), || {
+    passes(|| {
         let since_1970 = |time: i64| {
             let mut seconds = 7;
             let valid = nt!(RtlTimeToSecondsSince1970(&raw const time, &raw mut seconds));
@@ -95,7 +94,7 @@ fn a_time_is_a_number_of_seconds_from_its_year_on() {
 
 #[test]
 fn fields_become_the_time_they_were_made_of() {
-    run(&Kernel::new(Config::default()), || {
+    passes(|| {
         for day in (0..500 * 365).step_by(13) {
             let moment = (day * 86_400 + 3_723) * SECOND + 40_000;
             assert_eq!(time(fields(moment)), Some(moment));
@@ -133,7 +132,7 @@ fn fields_become_the_time_they_were_made_of() {
 /// product type is at 0x11a.
 #[test]
 fn version_has_the_requested_size() {
-    run(&Kernel::new(Config::default()), || {
+    passes(|| {
         let mut memory = [0xee_u8; 0x120];
         let version: *mut RTL_OSVERSIONINFOW = memory.as_mut_ptr().cast();
         for (size, product) in [(0x114_u32, 0xee), (0x11c, 1)] {

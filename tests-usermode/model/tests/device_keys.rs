@@ -7,6 +7,7 @@ mod common;
 
 use std::ptr::null_mut;
 
+use call::{CLASS, NO_STRING};
 use common::{passes, stops};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, HANDLE, NTSTATUS, PLUGPLAY_REGKEY_CURRENT_HWPROFILE,
@@ -96,13 +97,6 @@ unsafe extern "C" fn properties(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJ
     STATUS_CANCELLED
 }
 
-static CLASS: nt::GUID = nt::GUID {
-    Data1: 1,
-    Data2: 2,
-    Data3: 3,
-    Data4: [4; 8],
-};
-
 /// Returns the length of the list of the interfaces of the class, in units, and frees it.
 fn interfaces(pdo: *mut DEVICE_OBJECT, flags: u32) -> usize {
     let mut list = null_mut::<u16>();
@@ -126,11 +120,7 @@ fn interfaces(pdo: *mut DEVICE_OBJECT, flags: u32) -> usize {
 unsafe extern "C" fn lists_interfaces(_: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) -> NTSTATUS {
     const INCLUDE_NONACTIVE: u32 = 1;
     assert_eq!(interfaces(pdo, INCLUDE_NONACTIVE), 0, "an empty list");
-    let mut name = UNICODE_STRING {
-        Length: 0,
-        MaximumLength: 0,
-        Buffer: null_mut(),
-    };
+    let mut name = NO_STRING;
     let reference = null_mut();
     // SAFETY: the class and the string are valid.
     let status =

@@ -16,10 +16,10 @@ use std::{
     },
 };
 
-use call::{broke, create_named_device, open_device, wait, with_string};
+use call::{CLASS, broke, create_named_device, open_device, wait, with_string};
 use common::{delete, extension, found, found_in, passes};
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, GUID, HANDLE, IO_REMOVE_LOCK, IO_STATUS_BLOCK, IRP,
+    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, HANDLE, IO_REMOVE_LOCK, IO_STATUS_BLOCK, IRP,
     KEVENT, LOOKASIDE_LIST_EX, NTSTATUS, OBJECT_ATTRIBUTES, STATUS_ACCESS_DENIED, STATUS_CANCELLED,
     STATUS_INVALID_PARAMETER, STATUS_SUCCESS, UNICODE_STRING, irp as io,
 };
@@ -124,12 +124,6 @@ impl Steps for Registers {
 
     fn control(device: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
         const NAME_EXISTS: NTSTATUS = 0x4000_0000;
-        const CLASS: GUID = GUID {
-            Data1: 1,
-            Data2: 2,
-            Data3: 3,
-            Data4: [4; 8],
-        };
         let pdo = lower::<Self>(device);
         let register = |device, reference: &str| {
             let class = &CLASS;

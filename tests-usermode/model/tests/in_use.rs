@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use body::{found, run, stops};
+use body::{found, passes, run, stops};
 use call::{broke, queue_work, wait};
 use nt::{
     DEVICE_OBJECT, DISPATCH_LEVEL, FAST_MUTEX, IO_WORKITEM, KDEVICE_QUEUE, KDEVICE_QUEUE_ENTRY,
@@ -24,11 +24,6 @@ use nt::{
 };
 use ntmodel::{Clock, Config, Kernel, OnViolation, Rule};
 use steps::{Stage, Steps, breaks, holds};
-
-fn passes(body: fn()) {
-    let kernel = Kernel::new(Config::default());
-    run(&kernel, body);
-}
 
 fn entry() -> LIST_ENTRY {
     LIST_ENTRY {

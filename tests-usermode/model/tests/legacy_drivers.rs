@@ -126,56 +126,24 @@ fn file_that_is_opened_by_name_sends_to_the_top_of_the_stack() {
     lower.unload();
 }
 
-unsafe extern "C" fn add_named(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) -> NTSTATUS {
-    let mut device = null_mut();
-    let status = with_string(NAME, |name| {
-        nt!(IoCreateDevice(
-            driver,
-            16,
-            name,
-            0x22,
-            0,
-            0,
-            &raw mut device
-        ))
-    });
-    assert_eq!(status, STATUS_SUCCESS);
-    let lower = nt!(IoAttachDeviceToDeviceStack(device, pdo));
-    // SAFETY: the device object was made here.
-    let extension = unsafe { (*device).DeviceExtension };
-    // SAFETY: the extension starts with the pointer.
-    unsafe { extension.cast::<*mut DEVICE_OBJECT>().write(lower) };
-    // SAFETY: the device object was made here.
-    unsafe { (*device).Flags &= !nt::DO_DEVICE_INITIALIZING };
-    STATUS_SUCCESS
-}
-
+/// Its device object has a name.
 struct Fails;
 
 impl Steps for Fails {
     type Own = u64;
+
+    const NAME: Option<&str> = Some(NAME);
 
     fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
         complete(irp, nt::STATUS_INVALID_DEVICE_REQUEST)
     }
 }
 
-/// A PnP driver whose device object has a name.
-unsafe extern "C" fn named_pnp(driver: *mut DRIVER_OBJECT, path: *mut UNICODE_STRING) -> NTSTATUS {
-    // SAFETY: the I/O manager passes both.
-    let status = unsafe { entry::<Fails>(driver, path) };
-    // SAFETY: as above.
-    let extension = unsafe { (*driver).DriverExtension };
-    // SAFETY: as above.
-    unsafe { (*extension).AddDevice = Some(add_named) };
-    status
-}
-
 /// <https://learn.microsoft.com/windows-hardware/drivers/kernel/non-pnp-driver-s-unload-routine>
 #[test]
 fn a_legacy_filter_detaches_from_the_stack_of_a_pnp_device() {
     holds(|kernel| {
-        let lower = load(kernel, named_pnp);
+        let lower = load(kernel, entry::<Fails>);
         let device = lower.add_device().expect("AddDevice");
         device.start().expect("the device starts");
         load(kernel, legacy_filter).unload();

@@ -10,7 +10,7 @@ mod body;
 
 use std::ptr::null_mut;
 
-use body::{found, run, stops};
+use body::{found, passes, run, stops};
 use call::with_string;
 use nt::{
     HANDLE, KEVENT, NTSTATUS, OBJ_KERNEL_HANDLE, OBJ_OPENIF, OBJECT_ATTRIBUTES,
@@ -92,8 +92,7 @@ fn wait(handle: HANDLE) -> NTSTATUS {
 
 #[test]
 fn event_with_a_name_is_shared() {
-    let kernel = Kernel::new(Config::default());
-    run(&kernel, || {
+    passes(|| {
         let (event, handle) = notification(NAME);
         assert!(!event.is_null());
         assert_eq!(state(event), 1, "a new event is signalled");
@@ -116,7 +115,7 @@ fn event_with_a_name_is_shared() {
 
 #[test]
 fn wait_resets_a_synchronization_event_only() {
-    run(&Kernel::new(Config::default()), || {
+    passes(|| {
         let (event, handle) = synchronization(NAME);
         assert_eq!(state(event), 1);
         assert_eq!((wait(handle), state(event)), (STATUS_SUCCESS, 0));
@@ -130,7 +129,7 @@ fn wait_resets_a_synchronization_event_only() {
 
 #[test]
 fn event_is_created_or_opened_by_its_attributes() {
-    run(&Kernel::new(Config::default()), || {
+    passes(|| {
         assert_eq!(open(NAME).0, STATUS_OBJECT_NAME_NOT_FOUND);
         let (status, handle) = create(NAME, 0, NOTIFICATION);
         assert_eq!(status, STATUS_SUCCESS);
@@ -169,7 +168,7 @@ fn event_is_created_or_opened_by_its_attributes() {
 /// A reference keeps the event after its handle is closed, as `ImDisk` uses it.
 #[test]
 fn reference_keeps_an_event() {
-    run(&Kernel::new(Config::default()), || {
+    passes(|| {
         let (_, handle) = create(NAME, 0, SYNCHRONIZATION);
         // SAFETY: the kernel gives the variable.
         let (mut object, kind) = (null_mut(), unsafe { nt::ExEventObjectType });

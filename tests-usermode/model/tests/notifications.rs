@@ -21,11 +21,12 @@ use std::{
     },
 };
 
+use call::CLASS;
 use common::{Body, NO_CODE, delete, found_in, is, passes, stops};
 use nt::{
     DEVICE_INTERFACE_CHANGE_NOTIFICATION, DEVICE_OBJECT, DRIVER_OBJECT,
-    EventCategoryDeviceInterfaceChange, GUID, GUID_DEVICE_INTERFACE_REMOVAL, HANDLE, IMAGE_INFO,
-    IRP, NTSTATUS, PNPNOTIFY_DEVICE_INTERFACE_INCLUDE_EXISTING_INTERFACES, PS_CREATE_NOTIFY_INFO,
+    EventCategoryDeviceInterfaceChange, GUID_DEVICE_INTERFACE_REMOVAL, HANDLE, IMAGE_INFO, IRP,
+    NTSTATUS, PNPNOTIFY_DEVICE_INTERFACE_INCLUDE_EXISTING_INTERFACES, PS_CREATE_NOTIFY_INFO,
     STATUS_INVALID_PARAMETER, STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Config, Driver, DriverEntry, Kernel, Rule};
@@ -33,13 +34,6 @@ use steps::{Steps, breaks, entry, holds, lower, skip};
 
 const STATUS_PROCEDURE_NOT_FOUND: NTSTATUS = 0xc000_007a_u32.cast_signed();
 const STATUS_ACCESS_DENIED: NTSTATUS = 0xc000_0022_u32.cast_signed();
-
-const CLASS: GUID = GUID {
-    Data1: 1,
-    Data2: 2,
-    Data3: 3,
-    Data4: [4; 8],
-};
 
 unsafe extern "C" fn on_process(_: HANDLE, _: HANDLE, _: u8) {}
 

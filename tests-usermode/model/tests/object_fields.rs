@@ -14,24 +14,14 @@ use std::{
     },
 };
 
+use call::{CLASS, NO_STRING};
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, GUID, IRP, NTSTATUS, STATUS_SUCCESS, UNICODE_STRING,
+    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IRP, NTSTATUS, STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Access, Config, Driver, Kernel, Rule, User};
 use steps::{FIRST, Stage, Steps, complete, end_of, lower, one_request, skip};
 
 const NAME: &str = r"\Device\Named";
-
-fn with_name<R>(name: &str, routine: impl FnOnce(*mut UNICODE_STRING) -> R) -> R {
-    let mut units: Vec<u16> = name.encode_utf16().collect();
-    let length = u16::try_from(units.len() * 2).expect("the name is short");
-    let mut name = UNICODE_STRING {
-        Length: length,
-        MaximumLength: length,
-        Buffer: units.as_mut_ptr(),
-    };
-    routine(&raw mut name)
-}
 
 /// The values that a driver has read. They are not in memory that the driver allocates.
 struct Seen(AtomicUsize, [AtomicUsize; 3]);
@@ -58,6 +48,12 @@ struct Opens;
 impl Steps for Opens {
     type Own = u64;
 
+    const NAME: Option<&str> = Some(NAME);
+
+    fn add(device: *mut DEVICE_OBJECT, _: &u64) {
+        OPENED.note(lower::<Self>(device).addr());
+    }
+
     fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
         complete(irp, STATUS_SUCCESS)
     }
@@ -73,47 +69,12 @@ impl Steps for Opens {
     }
 }
 
-unsafe extern "C" fn add_named(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) -> NTSTATUS {
-    let mut device = null_mut();
-    let status = with_name(NAME, |name| {
-        nt!(IoCreateDevice(
-            driver,
-            16,
-            name,
-            0x22,
-            0,
-            0,
-            &raw mut device
-        ))
-    });
-    assert_eq!(status, STATUS_SUCCESS);
-    let lower = nt!(IoAttachDeviceToDeviceStack(device, pdo));
-    // SAFETY: the device object was made here.
-    let extension = unsafe { (*device).DeviceExtension };
-    // SAFETY: the extension starts with the pointer.
-    unsafe { extension.cast::<*mut DEVICE_OBJECT>().write(lower) };
-    // SAFETY: the device object was made here.
-    unsafe { (*device).Flags &= !nt::DO_DEVICE_INITIALIZING };
-    OPENED.note(lower.addr());
-    STATUS_SUCCESS
-}
-
-unsafe extern "C" fn named(driver: *mut DRIVER_OBJECT, path: *mut UNICODE_STRING) -> NTSTATUS {
-    // SAFETY: the I/O manager passes both.
-    let status = unsafe { steps::entry::<Opens>(driver, path) };
-    // SAFETY: as above.
-    let extension = unsafe { (*driver).DriverExtension };
-    // SAFETY: as above.
-    unsafe { (*extension).AddDevice = Some(add_named) };
-    status
-}
-
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_file_object>: the device object on which the file is opened.
 #[test]
 fn a_file_object_has_the_device_object_whose_name_was_opened() {
     let kernel = Kernel::new(Config::default());
     // SAFETY: the entry point is that of a driver on `nt`.
-    let driver = unsafe { Driver::load(&kernel, named) }.expect("DriverEntry");
+    let driver = unsafe { Driver::load(&kernel, steps::entry::<Opens>) }.expect("DriverEntry");
     let device = driver.add_device().expect("AddDevice");
     device.start().expect("the device starts");
     let by_name = kernel.open_device(NAME, Access::Read, User::System);
@@ -351,20 +312,15 @@ impl Steps for Enables {
     type Own = AtomicPtr<DEVICE_OBJECT>;
 
     fn control(device: *mut DEVICE_OBJECT, _: &Self::Own, irp: *mut IRP, _: u32) -> NTSTATUS {
-        let class = GUID {
-            Data1: 1,
-            Data2: 2,
-            Data3: 3,
-            Data4: [4; 8],
-        };
-        let mut name = UNICODE_STRING {
-            Length: 0,
-            MaximumLength: 0,
-            Buffer: null_mut(),
-        };
+        let mut name = NO_STRING;
         let pdo = lower::<Self>(device);
-        let (class, name): (*const GUID, *mut _) = (&raw const class, &raw mut name);
-        let status = nt!(IoRegisterDeviceInterface(pdo, class, null_mut(), name));
+        let name = &raw mut name;
+        let status = nt!(IoRegisterDeviceInterface(
+            pdo,
+            &raw const CLASS,
+            null_mut(),
+            name
+        ));
         assert_eq!(status, STATUS_SUCCESS);
         assert_eq!(nt!(IoSetDeviceInterfaceState(name, 1)), STATUS_SUCCESS);
         nt!(RtlFreeUnicodeString(name));

@@ -13,9 +13,9 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use body::{run, stops};
+use body::{passes, stops};
 use nt::{NPAGED_LOOKASIDE_LIST, NonPagedPool, PAGED_LOOKASIDE_LIST, PagedPool};
-use ntmodel::{Config, Kernel, Rule};
+use ntmodel::Rule;
 
 const TAG: u32 = u32::from_le_bytes(*b"Test");
 
@@ -52,7 +52,7 @@ unsafe extern "C" fn free(block: *mut c_void) {
 
 #[test]
 fn a_freed_block_is_kept_until_the_list_is_deleted() {
-    run(&Kernel::new(Config::default()), || {
+    passes(|| {
         let mut list = Nonpaged::uninit();
         let list = list.as_mut_ptr();
         let routines: (nt::PALLOCATE_FUNCTION, nt::PFREE_FUNCTION) = (Some(allocate), Some(free));
@@ -72,7 +72,7 @@ fn a_freed_block_is_kept_until_the_list_is_deleted() {
 
 #[test]
 fn without_routines_blocks_are_of_the_pool() {
-    run(&Kernel::new(Config::default()), || {
+    passes(|| {
         let (mut list, mut paged) = (Nonpaged::uninit(), Paged::uninit());
         initialise(&mut list, 32);
         initialise_paged(&mut paged);

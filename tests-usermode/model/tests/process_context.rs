@@ -21,17 +21,6 @@ use nt::{
 use ntmodel::{Config, Kernel, Rule};
 use steps::{FIRST, Stage, Steps, complete, end_of, one_request};
 
-fn with_name<R>(name: &str, routine: impl FnOnce(*mut UNICODE_STRING) -> R) -> R {
-    let mut units: Vec<u16> = name.encode_utf16().collect();
-    let length = u16::try_from(units.len() * 2).expect("the name is short");
-    let mut name = UNICODE_STRING {
-        Length: length,
-        MaximumLength: length,
-        Buffer: units.as_mut_ptr(),
-    };
-    routine(&raw mut name)
-}
-
 /// Opens the key of its service with these attributes.
 struct OpensKey<const ATTRIBUTES: u32>;
 
@@ -40,7 +29,7 @@ impl<const ATTRIBUTES: u32> Steps for OpensKey<ATTRIBUTES> {
 
     fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
         let service = r"\Registry\Machine\System\CurrentControlSet\Services\driver";
-        with_name(service, |name| {
+        with_string(service, |name| {
             let mut attributes = OBJECT_ATTRIBUTES {
                 Length: u32::try_from(size_of::<OBJECT_ATTRIBUTES>()).expect("it is short"),
                 RootDirectory: null_mut(),

@@ -14,7 +14,8 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use body::{run, stops};
+use body::{passes, run, stops};
+use call::NO_STRING;
 use nt::{
     HANDLE, KEY_ALL_ACCESS, KEY_READ, NTSTATUS, OBJECT_ATTRIBUTES, REG_DWORD, REG_MULTI_SZ, REG_SZ,
     RTL_QUERY_REGISTRY_DIRECT, RTL_QUERY_REGISTRY_NOEXPAND, RTL_QUERY_REGISTRY_REQUIRED,
@@ -37,14 +38,8 @@ fn bytes(text: &str) -> Vec<u8> {
     wide(text).into_iter().flat_map(u16::to_le_bytes).collect()
 }
 
-const NO_TEXT: UNICODE_STRING = UNICODE_STRING {
-    Length: 0,
-    MaximumLength: 0,
-    Buffer: null_mut(),
-};
-
 fn string(units: &mut [u16]) -> UNICODE_STRING {
-    let mut string = NO_TEXT;
+    let mut string = NO_STRING;
     nt!(RtlInitUnicodeString(&raw mut string, units.as_ptr()));
     string
 }
@@ -95,7 +90,7 @@ fn words(
 
 #[test]
 fn key_is_created_below_one_that_exists() {
-    run(&Kernel::new(Config::default()), || {
+    passes(|| {
         let (service, done) = create(null_mut(), SERVICE, KEY_ALL_ACCESS).expect("it exists");
         assert_eq!(done, OPENED);
         let (own, done) = create(service, "Own", KEY_ALL_ACCESS).expect("it is a subkey");
@@ -214,7 +209,7 @@ fn write(name: &str, kind: u32, data: &[u8]) {
 
 #[test]
 fn value_is_stored_directly() {
-    run(&Kernel::new(Config::default()), || {
+    passes(|| {
         write("Depth", REG_DWORD, &7_u32.to_le_bytes());
         write("Text", REG_SZ, &bytes("abc"));
         let (mut depth, mut none) = (wide("Depth"), wide("None"));
@@ -241,7 +236,7 @@ fn value_is_stored_directly() {
         let mut text = wide("Text");
         let wrong = query(direct(&mut text, &raw mut number));
         assert_eq!(wrong, STATUS_OBJECT_TYPE_MISMATCH);
-        let mut found = NO_TEXT;
+        let mut found = NO_STRING;
         let entry = RTL_QUERY_REGISTRY_TABLE {
             EntryContext: (&raw mut found).cast(),
             DefaultType: REG_SZ << 24,
@@ -291,7 +286,7 @@ unsafe extern "C" fn reported(
 
 #[test]
 fn each_string_is_reported() {
-    run(&Kernel::new(Config::default()), || {
+    passes(|| {
         write("Strings", REG_MULTI_SZ, &bytes("a\0bc\0"));
         let name = wide("Strings");
         let entry = |flags| RTL_QUERY_REGISTRY_TABLE {
@@ -321,7 +316,7 @@ fn each_string_is_reported() {
 
 #[test]
 fn key_is_checked_and_made_by_its_place() {
-    run(&Kernel::new(Config::default()), || {
+    passes(|| {
         let mut path = wide(r"driver\Own");
         let path = path.as_mut_ptr();
         let services = nt::RTL_REGISTRY_SERVICES;

@@ -15,9 +15,10 @@ use std::{
     sync::Arc,
 };
 
+use call::CLASS;
 use common::{delete, passes, stops};
 use nt::{
-    DEVICE_OBJECT, EVENT_DATA_DESCRIPTOR, GUID, IRP, NTSTATUS, STATUS_INVALID_HANDLE,
+    DEVICE_OBJECT, EVENT_DATA_DESCRIPTOR, IRP, NTSTATUS, STATUS_INVALID_HANDLE,
     STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
 };
 use ntmodel::{Config, Driver, Kernel, Rule};
@@ -62,17 +63,10 @@ fn entry_of_the_error_log_is_written_once() {
     stops(leaks, Rule::Pool, 0xc4, 0x62, "DriverEntry");
 }
 
-static PROVIDER: GUID = GUID {
-    Data1: 1,
-    Data2: 2,
-    Data3: 3,
-    Data4: [4; 8],
-};
-
 fn register() -> u64 {
     let mut handle = 0;
     let status = nt!(EtwRegister(
-        &raw const PROVIDER,
+        &raw const CLASS,
         None,
         null_mut(),
         &raw mut handle

@@ -7,15 +7,11 @@ mod steps;
 
 use std::cell::UnsafeCell;
 
-use body::{found, run};
+use body::{found, passes};
 use call::broke;
 use nt::{DEVICE_OBJECT, ERESOURCE, FAST_MUTEX, IRP, NTSTATUS, STATUS_SUCCESS};
-use ntmodel::{Config, Kernel, Rule, explore::Shared};
+use ntmodel::{Rule, explore::Shared};
 use steps::{Steps, breaks, complete, holds, one_request, two_requests};
-
-fn passes(body: fn()) {
-    run(&Kernel::new(Config::default()), body);
-}
 
 /// Runs a body with a resource that is initialised before and deleted after it.
 fn with_resource(body: impl FnOnce(*mut ERESOURCE)) {

@@ -11,7 +11,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering::SeqCst},
 };
 
-use body::{found, run, stops};
+use body::{found, passes, run, stops};
 use call::{create_named_device, with_string};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, EX_RUNDOWN_REF, IRP, NTSTATUS, STATUS_BUFFER_TOO_SMALL,
@@ -22,7 +22,7 @@ use ntmodel::{Access, Config, Driver, Kernel, Rule, User};
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-psgetthreadid> and the related pages.
 #[test]
 fn objects_have_the_numbers_of_their_threads_and_processes() {
-    run(&Kernel::new(Config::default()), || {
+    passes(|| {
         let (thread, process) = (nt!(PsGetCurrentThread()), nt!(IoGetCurrentProcess()));
         assert_eq!(nt!(PsGetThreadId(thread)), nt!(PsGetCurrentThreadId()));
         assert_eq!(nt!(PsGetProcessId(process)), nt!(PsGetCurrentProcessId()));
@@ -45,7 +45,7 @@ fn objects_have_the_numbers_of_their_threads_and_processes() {
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exacquirerundownprotectionex> and the related pages.
 #[test]
 fn run_down_protection_is_counted() {
-    run(&Kernel::new(Config::default()), || {
+    passes(|| {
         let mut run_ref = EX_RUNDOWN_REF { Count: 0 };
         let run_ref = &raw mut run_ref;
         nt!(ExInitializeRundownProtection(run_ref));
@@ -85,7 +85,7 @@ fn run_down_protection_is_counted() {
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-rtlrandomex>: numbers from 0 to `MAXLONG` - 1.
 #[test]
 fn random_numbers_change_the_seed() {
-    run(&Kernel::new(Config::default()), || {
+    passes(|| {
         let (mut seed, mut other) = (7, 7);
         for _ in 0..1000 {
             let number = nt!(RtlRandomEx(&raw mut seed));
@@ -105,7 +105,7 @@ fn random_numbers_change_the_seed() {
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-mmisaddressvalid>
 #[test]
 fn addresses_without_memory_are_not_valid() {
-    run(&Kernel::new(Config::default()), || {
+    passes(|| {
         let here = 0_u8;
         let address = (&raw const here).cast_mut().cast();
         assert_eq!(nt!(MmIsAddressValid(address)), 1);

@@ -10,26 +10,22 @@ use std::{
     ptr::{null, null_mut},
 };
 
-use body::{run, stops};
-use call::broke;
+use body::{passes, stops};
+use call::{NO_STRING, broke};
 use nt::{
     ANSI_STRING, MDL, NonPagedPool, POOL_ZERO_ALLOCATION, PagedPool, STATUS_BUFFER_TOO_SMALL,
     STATUS_SUCCESS, UNICODE_STRING,
 };
-use ntmodel::{Config, Kernel, Rule};
+use ntmodel::Rule;
 
 /// Runs code that breaks no rule.
-fn passes(body: fn()) {
-    run(&Kernel::new(Config::default()), body);
-}
-
 fn wide(text: &str) -> Vec<u16> {
     text.encode_utf16().chain([0]).collect()
 }
 
 /// A string of a text, which stays as long as the units.
 fn string(units: &[u16]) -> UNICODE_STRING {
-    let mut string = EMPTY;
+    let mut string = NO_STRING;
     nt!(RtlInitUnicodeString(&raw mut string, units.as_ptr()));
     string
 }
@@ -131,7 +127,7 @@ fn strings_are_compared_with_and_without_regard_to_case() {
         );
     });
     let body = || {
-        let empty = EMPTY;
+        let empty = NO_STRING;
         let _ = nt!(KeRaiseIrqlToDpcLevel());
         nt!(RtlEqualUnicodeString(&raw const empty, &raw const empty, 0));
         black_box(());
@@ -189,7 +185,7 @@ fn a_converted_string_is_freed() {
             MaximumLength: 3,
             Buffer: b"abc".as_ptr().cast_mut(),
         };
-        let mut made = EMPTY;
+        let mut made = NO_STRING;
         let status = nt!(RtlAnsiStringToUnicodeString(
             &raw mut made,
             &raw const ansi,
@@ -212,7 +208,7 @@ fn a_converted_string_is_freed() {
             MaximumLength: 3,
             Buffer: b"abc".as_ptr().cast_mut(),
         };
-        let mut made = EMPTY;
+        let mut made = NO_STRING;
         nt!(RtlAnsiStringToUnicodeString(
             &raw mut made,
             &raw const ansi,
@@ -423,7 +419,7 @@ fn guid_is_text_in_braces() {
             (0x6b29_fc40, 0xca47, 0x1067)
         );
         assert_eq!(guid.Data4, [0xb3, 0x1d, 0, 0xdd, 1, 6, 0x62, 0xda]);
-        let mut made = EMPTY;
+        let mut made = NO_STRING;
         let status = nt!(RtlStringFromGUID(&raw const guid, &raw mut made));
         assert_eq!(status, STATUS_SUCCESS);
         assert_eq!(text(&made).to_lowercase(), form);
@@ -452,7 +448,7 @@ fn string_has_a_prefix_and_an_upper_case() {
         assert_eq!(starts(&prefix, &longer, 0), 0);
         assert_eq!(starts(&longer, &prefix, 1), 0, "it is longer");
         assert_eq!(nt!(RtlUpcaseUnicodeChar(u16::from(b'x'))), u16::from(b'X'));
-        let mut made = EMPTY;
+        let mut made = NO_STRING;
         let status = nt!(RtlUpcaseUnicodeString(&raw mut made, &raw const longer, 1));
         assert_eq!((status, &*text(&made)), (STATUS_SUCCESS, "ABC"));
         nt!(RtlFreeUnicodeString(&raw mut made));
@@ -471,7 +467,7 @@ fn string_has_a_prefix_and_an_upper_case() {
 fn string_is_created_as_a_copy() {
     passes(|| {
         let mut source = wide("abc");
-        let mut made = EMPTY;
+        let mut made = NO_STRING;
         let created = nt!(RtlCreateUnicodeString(&raw mut made, source.as_ptr()));
         source.fill(0);
         assert_eq!((created, &*text(&made)), (1, "abc"));
@@ -502,7 +498,7 @@ fn full_block() -> UNICODE_STRING {
 fn a_string_ends_in_its_block() {
     let init = || {
         let block = full_block();
-        let mut made = EMPTY;
+        let mut made = NO_STRING;
         nt!(RtlInitUnicodeString(&raw mut made, block.Buffer));
     };
     let init_ansi = || {

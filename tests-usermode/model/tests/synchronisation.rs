@@ -8,19 +8,15 @@ mod steps;
 
 use std::{cell::UnsafeCell, ffi::c_void, hint::black_box, mem::zeroed, ptr::null_mut};
 
-use body::{found, run, stops};
+use body::{found, passes, stops};
 use nt::{
     DEVICE_OBJECT, EX_RUNDOWN_REF, EX_SPIN_LOCK, FAST_MUTEX, IRP, KDPC, KEVENT, KMUTEX, KSEMAPHORE,
     KTIMER, NTSTATUS, SLIST_ENTRY, SLIST_HEADER, STATUS_SUCCESS, STATUS_TIMEOUT,
 };
-use ntmodel::{Config, Kernel, Rule, explore::Shared};
+use ntmodel::{Rule, explore::Shared};
 use steps::{SECOND, Steps, breaks, complete, holds, one_request, own, two_requests};
 
 /// Runs code that breaks no rule.
-fn passes(body: fn()) {
-    run(&Kernel::new(Config::default()), body);
-}
-
 fn wait(object: *mut c_void) -> NTSTATUS {
     crate::call::wait(object)
 }

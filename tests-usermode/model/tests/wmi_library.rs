@@ -10,7 +10,7 @@ mod common;
 
 use std::{ffi::c_void, ptr::null_mut};
 
-use call::create_device;
+use call::{CLASS, create_device};
 use common::{NO_CODE, delete, passes, stops};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, GUID, IRP, NTSTATUS, STATUS_NOT_SUPPORTED, STATUS_SUCCESS,
@@ -48,13 +48,6 @@ const DEREGISTER: u32 = 2;
 const NOT_COMPLETED: i32 = 1;
 const NOT_WMI: i32 = 2;
 const FORWARD: i32 = 3;
-
-static GUID_OF_EVENT: GUID = GUID {
-    Data1: 1,
-    Data2: 2,
-    Data3: 3,
-    Data4: [4; 8],
-};
 
 fn lower<'a>(device: *mut DEVICE_OBJECT) -> &'a mut *mut DEVICE_OBJECT {
     // SAFETY: the device object is alive.
@@ -157,7 +150,7 @@ fn data() -> *mut c_void {
 
 fn fire(device: *mut DEVICE_OBJECT, size: u32, data: *mut c_void) -> NTSTATUS {
     // SAFETY: the arguments are as the page says, or the model finds which is not.
-    unsafe { WmiFireEvent(device, &raw const GUID_OF_EVENT, 0, size, data) }
+    unsafe { WmiFireEvent(device, &raw const CLASS, 0, size, data) }
 }
 
 #[test]

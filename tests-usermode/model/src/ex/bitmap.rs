@@ -11,7 +11,7 @@ use crate::{
         Call,
         footprint::{self, Access},
     },
-    verifier::{BugCheck, Rule},
+    verifier::Rule,
 };
 
 /// What the routines return that find no bits.
@@ -94,9 +94,7 @@ impl Call {
         let end = start.checked_add(count).filter(|end| *end <= bits.size);
         self.require(end.is_some(), Rule::Bitmap, || {
             let size = bits.size;
-            let what =
-                format!("{count} bits from number {start} on are not in a bitmap of {size} bits");
-            (BugCheck(0, [0; 4]), what)
+            format!("{count} bits from number {start} on are not in a bitmap of {size} bits")
         });
         start..end.unwrap_or(start)
     }

@@ -296,7 +296,7 @@ extern "C" fn ObReferenceObjectByHandle(
         let bug_check = BugCheck::verifier(0xf6, [handle.addr() as u64, 0, 0]);
         let what =
             "a handle of user mode is referenced in kernel mode, without a check of its access";
-        (bug_check, what.into())
+        (bug_check, what)
     });
     let Ok(event) = found.downcast::<EventObject>() else {
         return STATUS_OBJECT_TYPE_MISMATCH;

@@ -24,8 +24,7 @@ impl Call {
         // SAFETY: the caller of the routine passes a mutex.
         let object = unsafe { self.view::<FAST_MUTEX, _>(mutex) };
         self.require(object.Count == 1, Rule::FastMutex, || {
-            let what = format!("the fast mutex {mutex:?} was not initialised");
-            (BugCheck(0, [0; 4]), what)
+            format!("the fast mutex {mutex:?} was not initialised")
         });
         // SAFETY: only the address is computed, inside the mutex.
         let owner = unsafe { &raw mut (*mutex).Owner };
@@ -67,7 +66,7 @@ impl Call {
         self.require(!again, Rule::FastMutex, || {
             let bug_check = BugCheck::verifier(0x1000, [mutex.addr() as u64, 0, 0]);
             let what = "the thread acquires a fast mutex that it already owns, which is a deadlock";
-            (bug_check, what.into())
+            (bug_check, what)
         });
         self.check_fast_order(mutex);
     }
@@ -93,7 +92,7 @@ impl Call {
         self.require(mine, Rule::FastMutex, || {
             let bug_check = BugCheck::verifier(0x1004, [mutex.addr() as u64, 0, 0]);
             let what = "the thread releases a fast mutex that it does not own";
-            (bug_check, what.into())
+            (bug_check, what)
         });
     }
 }

@@ -94,8 +94,7 @@ impl Call {
             return;
         }
         self.require(!is_deleted, Rule::Pool, || {
-            let what = format!("the lookaside list {head:?} is used after it was deleted");
-            (BugCheck(0, [0; 4]), what)
+            format!("the lookaside list {head:?} is used after it was deleted")
         });
         if freed == 0 {
             return;
@@ -109,7 +108,7 @@ impl Call {
         let is_of_pool = is(allocate as *const ()) || is(pool_lookaside::allocate as *const ());
         let unfit = self.unfit_for_lookaside(freed, list.Size as usize);
         if let Some(what) = unfit.filter(|_| is_of_pool) {
-            self.stop(BugCheck(0, [0; 4]), Rule::Pool, what);
+            self.stop(BugCheck::NONE, Rule::Pool, what);
         }
     }
 
@@ -120,7 +119,7 @@ impl Call {
             let status = u64::from(STATUS_INSUFFICIENT_RESOURCES.cast_unsigned());
             let what = "the allocation from a lookaside list that raises an exception if it fails has failed: the model does not \
                         pass the exception to a handler";
-            (BugCheck(0x1e, [status, 0, 0, 0]), what.into())
+            (BugCheck(0x1e, [status, 0, 0, 0]), what)
         });
     }
 
@@ -261,9 +260,8 @@ extern "C" fn ExInitializeLookasideListEx(
     };
     let is_undefined = flags == FAIL_NO_RAISE && allocate_ex.is_none();
     call.require(!is_undefined, Rule::Pool, || {
-        let what = "EX_LOOKASIDE_LIST_EX_FLAGS_FAIL_NO_RAISE is given without an allocation routine of the driver, whose \
-                    behaviour is then undefined";
-        (BugCheck(0, [0; 4]), what.into())
+        "EX_LOOKASIDE_LIST_EX_FLAGS_FAIL_NO_RAISE is given without an allocation routine of the driver, whose \
+         behaviour is then undefined"
     });
     if call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;

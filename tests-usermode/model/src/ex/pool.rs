@@ -319,10 +319,7 @@ impl Call {
         });
         self.require(size != 0, Rule::Pool, || {
             let bug_check = BugCheck::verifier(0, [irql.into(), is_paged.into(), 0]);
-            (
-                bug_check,
-                "the driver allocates a block of zero bytes".into(),
-            )
+            (bug_check, "the driver allocates a block of zero bytes")
         });
         let layout = with_guard(size).filter(|_| size <= LARGEST);
         let Some(layout) = layout else {
@@ -403,7 +400,7 @@ impl Call {
             let bug_check = BugCheck::verifier(0x16, [0, address as u64, 0]);
             (
                 bug_check,
-                "a pool block is freed with a tag other than its own".into(),
+                "a pool block is freed with a tag other than its own",
             )
         });
         special::open(address, None);
@@ -563,7 +560,7 @@ extern "C" fn ExAllocatePoolWithQuotaTag(kind: i32, size: usize, tag: u32) -> *m
         let status = u64::from(nt::STATUS_INSUFFICIENT_RESOURCES.cast_unsigned());
         let what = "the allocation fails and raises an exception, which the model does not pass to a handler: give \
                     POOL_QUOTA_FAIL_INSTEAD_OF_RAISE";
-        (BugCheck(0x1e, [status, 0, 0, 0]), what.into())
+        (BugCheck(0x1e, [status, 0, 0, 0]), what)
     });
     block
 }

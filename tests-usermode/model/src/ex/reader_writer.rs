@@ -114,7 +114,7 @@ impl Call {
         self.require(!again, Rule::SpinLock, || {
             let bug_check = BugCheck::verifier(0x1000, [lock.addr() as u64, 0, 0]);
             let what = "the thread acquires a reader/writer spin lock that it already holds, which is a deadlock";
-            (bug_check, what.into())
+            (bug_check, what)
         });
         word
     }
@@ -154,7 +154,7 @@ impl Call {
             None => self.require(held.old_irql.is_none(), Rule::SpinlockRelease, || {
                 let bug_check = BugCheck::verifier(0x1009, [held.lock as u64, 0, 0]);
                 let what = "the lock was acquired by a routine that raises the IRQL, and is paired with a release that restores it";
-                (bug_check, what.into())
+                (bug_check, what)
             }),
         }
         let [by_one, by_several] = orders(lock);

@@ -155,11 +155,10 @@ impl<R: Copy> Registrations<R> {
             .copied();
         call.require(inside.is_none(), Rule::Callback, || {
             let context = inside.map_or(0, |one| one.context);
-            let what = format!(
+            format!(
                 "the memory of {context:#x} is freed, which is the context of a registered routine: call {} first",
                 self.removal
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
     }
 }

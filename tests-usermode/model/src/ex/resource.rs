@@ -113,7 +113,7 @@ impl Call {
             let what = format!(
                 "the resource {resource:?} was not initialised by ExInitializeResourceLite, or was deleted"
             );
-            self.stop(BugCheck(0, [0; 4]), Rule::LockInitialisation, what)
+            self.stop(BugCheck::NONE, Rule::LockInitialisation, what)
         };
         result
     }
@@ -135,11 +135,10 @@ impl Call {
             )
         });
         self.require(!(waits && is_exclusive && has_shared), Rule::Resource, || {
-            let what = format!(
+            format!(
                 "the thread has shared access to the resource {resource:?} and waits for exclusive access, which is a deadlock: \
                  release it first"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
         let is_taken = if waits {
             if before == 0 {
@@ -258,9 +257,7 @@ extern "C" fn ExDeleteResourceLite(resource: *mut ERESOURCE) -> NTSTATUS {
     };
     let is_free = deleted.exclusive.is_none() && deleted.shared.is_empty();
     call.require(is_free && deleted.waiting == 0, Rule::Resource, || {
-        let what =
-            format!("the resource {resource:?} is deleted while a thread owns it or waits for it");
-        (BugCheck(0, [0; 4]), what)
+        format!("the resource {resource:?} is deleted while a thread owns it or waits for it")
     });
     STATUS_SUCCESS
 }
@@ -307,9 +304,7 @@ extern "C" fn ExConvertExclusiveToSharedLite(resource: *mut ERESOURCE) {
         owned.is_some()
     });
     call.require(converted, Rule::Resource, || {
-        let what =
-            format!("the thread has no exclusive access to the resource {resource:?} to convert");
-        (BugCheck(0, [0; 4]), what)
+        format!("the thread has no exclusive access to the resource {resource:?} to convert")
     });
     call.release_to(Resource::orders(resource)[0]);
     call.kernel.sleepers.wake(Wait::Resource(resource.addr()));

@@ -9,7 +9,7 @@ use nt::{DISPATCH_LEVEL, EX_RUNDOWN_REF};
 use crate::{
     host::{Call, Kernel, fault, wait::Wait},
     mutex::locked,
-    verifier::{BugCheck, Rule},
+    verifier::Rule,
 };
 
 const APC_LEVEL: u8 = 1;
@@ -48,8 +48,7 @@ extern "C" fn ExReInitializeRundownProtection(run_ref: *mut EX_RUNDOWN_REF) {
     let state = call.run_ref(run_ref);
     let before = state.load(Ordering::Acquire);
     call.require(before == ACTIVE, Rule::Rundown, || {
-        let what = format!("{run_ref:?} is initialised again, but was not run down");
-        (BugCheck(0, [0; 4]), what)
+        format!("{run_ref:?} is initialised again, but was not run down")
     });
     state.store(0, Ordering::Release);
 }
@@ -76,10 +75,7 @@ extern "C" fn ExReleaseRundownProtection(run_ref: *mut EX_RUNDOWN_REF) {
         .run_ref(run_ref)
         .fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
     call.require(taken.is_ok(), Rule::Rundown, || {
-        let what = format!(
-            "the run-down protection {run_ref:?} is released more often than it was acquired"
-        );
-        (BugCheck(0, [0; 4]), what)
+        format!("the run-down protection {run_ref:?} is released more often than it was acquired")
     });
     call.kernel.sleepers.wake(Wait::Object(run_ref.addr()));
     call.switch_after(call.routine(), run_ref);

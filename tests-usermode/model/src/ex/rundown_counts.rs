@@ -7,7 +7,7 @@ use nt::EX_RUNDOWN_REF;
 use crate::{
     ex::rundown::{ACTIVE, ONE},
     host::{Call, wait::Wait},
-    verifier::{BugCheck, Rule},
+    verifier::Rule,
 };
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exacquirerundownprotectionex)
@@ -30,10 +30,9 @@ extern "C" fn ExReleaseRundownProtectionEx(run_ref: *mut EX_RUNDOWN_REF, count: 
     let take = |state: usize| state.checked_sub(ONE * count as usize);
     let taken = state.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
     call.require(taken.is_ok(), Rule::Rundown, || {
-        let what = format!(
+        format!(
             "the run-down protection {run_ref:?} is released {count} times, which is more often than it was acquired"
-        );
-        (BugCheck(0, [0; 4]), what)
+        )
     });
     call.kernel.sleepers.wake(Wait::Object(run_ref.addr()));
     call.switch_after(call.routine(), run_ref);
@@ -46,9 +45,8 @@ extern "C" fn ExRundownCompleted(run_ref: *mut EX_RUNDOWN_REF) {
     let call = Call::enter_visible("ExRundownCompleted", run_ref);
     let before = call.run_ref(run_ref).swap(ACTIVE, Ordering::AcqRel);
     call.require(before == ACTIVE, Rule::Rundown, || {
-        let what = format!(
+        format!(
             "{run_ref:?} is marked as run down, and ExWaitForRundownProtectionRelease has not returned for it"
-        );
-        (BugCheck(0, [0; 4]), what)
+        )
     });
 }

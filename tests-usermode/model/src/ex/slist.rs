@@ -68,10 +68,7 @@ extern "C" fn ExpInterlockedPushEntrySList(
     });
     call.require(!twice, Rule::ListEntry, || {
         let bug_check = BugCheck(0x139, [3, entry.addr() as u64, 0, 0]);
-        (
-            bug_check,
-            "an entry that is already on the list is pushed".into(),
-        )
+        (bug_check, "an entry that is already on the list is pushed")
     });
     first
 }

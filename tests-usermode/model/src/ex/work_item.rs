@@ -145,7 +145,7 @@ impl Call {
         if over.is_none() && !self.kernel.is_halted() {
             let what =
                 "the driver is unloaded, but the routine of one of its work items does not return";
-            self.stop(BugCheck(0, [0; 4]), Rule::Hang, what);
+            self.stop(BugCheck::NONE, Rule::Hang, what);
         }
     }
 }

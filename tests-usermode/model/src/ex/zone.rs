@@ -89,7 +89,7 @@ impl Call {
             })
         };
         self.require(is_block, Rule::ZoneBlock, || {
-            let bug_check = BugCheck(0, [0; 4]);
+            let bug_check = BugCheck::NONE;
             let what = format!(
                 "{block:#x} is freed to the zone {head:#x}, and is not the start of one of its blocks{}",
                 self.once(block)

@@ -49,7 +49,7 @@ impl Kernel {
     pub fn verify(self: &Arc<Self>, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             let _attached = Attached::to(self);
-            Call::enter("the scenario's check").stop(BugCheck(0, [0; 4]), Rule::Promise, what());
+            Call::enter("the scenario's check").stop(BugCheck::NONE, Rule::Promise, what());
         }
     }
 

@@ -153,7 +153,7 @@ fn report(found: Option<(Access, Access)>, now: &str, before: &str) {
             "plain memory is {now} by {} in {}, and was {before} by {} in {}, and nothing orders the two",
             access.name, access.place, other.name, other.place
         );
-        Call::enter("plain memory").stop(BugCheck(0, [0; 4]), Rule::PlainMemory, what);
+        Call::enter("plain memory").stop(BugCheck::NONE, Rule::PlainMemory, what);
     }
 }
 

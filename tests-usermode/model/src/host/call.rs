@@ -17,7 +17,7 @@ use crate::{
         thread::{self, Mode, Running, Thread},
     },
     mutex::locked,
-    verifier::{BugCheck, Rule, UNEXPECTED_KERNEL_MODE_TRAP, Violation, callers},
+    verifier::{BugCheck, Finding, Rule, UNEXPECTED_KERNEL_MODE_TRAP, Violation, callers},
 };
 
 /// A routine that runs in a thread of the model. Until this value is dropped, the thread runs kernel code, not driver
@@ -95,11 +95,10 @@ impl Call {
         self.must_wait.store(false, Ordering::Relaxed);
         let waits = self.routine.starts_with("KeWaitFor");
         self.require(waits, Rule::AnnouncedWait, || {
-            let what = format!(
+            format!(
                 "{} follows a call with Wait = TRUE, which leaves the IRQL raised for a KeWaitForXxx routine: pass FALSE",
                 self.routine
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
     }
 
@@ -210,14 +209,9 @@ impl Call {
     }
 
     /// Stops the system if a condition does not hold.
-    pub(crate) fn require(
-        &self,
-        holds: bool,
-        rule: Rule,
-        violation: impl FnOnce() -> (BugCheck, String),
-    ) {
+    pub(crate) fn require<F: Finding>(&self, holds: bool, rule: Rule, finding: impl FnOnce() -> F) {
         if !holds {
-            let (bug_check, what) = violation();
+            let (bug_check, what) = finding().parts();
             self.stop(bug_check, rule, what);
         }
     }
@@ -315,10 +309,7 @@ impl Call {
         let waiter = self.kernel.any_waited_for_in(&memory);
         self.require(waiter.is_none(), Rule::WaitObjects, || {
             let (thread, waited_for) = waiter.unwrap_or_default();
-            let what = format!(
-                "{thread} waits for the object {waited_for:#x}, which is initialised again"
-            );
-            (BugCheck(0, [0; 4]), what)
+            format!("{thread} waits for the object {waited_for:#x}, which is initialised again")
         });
     }
 
@@ -332,10 +323,7 @@ impl Call {
             } else {
                 "is a mutex"
             };
-            let what = format!(
-                "the thread waits in UserMode for {object:?}, which {kind}: pass KernelMode"
-            );
-            (BugCheck(0, [0; 4]), what)
+            format!("the thread waits in UserMode for {object:?}, which {kind}: pass KernelMode")
         });
     }
 

@@ -460,7 +460,7 @@ mod linux {
             }
             Some(Spot::Beyond(Contents::User | Contents::Probed)) => {
                 let why = "past the end of a buffer of user mode";
-                (BugCheck(0, [0; 4]), Rule::UserBuffer, why)
+                (BugCheck::NONE, Rule::UserBuffer, why)
             }
             Some(Spot::Beyond(_)) => {
                 let why = "past the end of a block";
@@ -483,7 +483,7 @@ mod linux {
             }
             Some(Spot::Inside(_)) => {
                 let why = "in a buffer of user mode, which was not probed: call ProbeForRead or ProbeForWrite first";
-                (BugCheck(0, [0; 4]), Rule::UserBuffer, why)
+                (BugCheck::NONE, Rule::UserBuffer, why)
             }
         };
         let does = if writes { "writes to" } else { "reads from" };

@@ -309,7 +309,7 @@ pub(super) unsafe fn refuse(call: &Call, context: *mut c_void, address: Option<u
                 "the driver reads gs:[{offset:x}h], and of the KPCR the model has the processor's number, at 184h, and the \
                  thread, at 188h"
             );
-            call.stop(BugCheck(0, [0; 4]), Rule::Instruction, what);
+            call.stop(BugCheck::NONE, Rule::Instruction, what);
         }
         Some(instruction) => {
             let Instruction::Other(name) = instruction else {
@@ -317,7 +317,7 @@ pub(super) unsafe fn refuse(call: &Call, context: *mut c_void, address: Option<u
             };
             let what =
                 format!("the driver has an instruction at {place:#x} that the model lacks: {name}");
-            call.stop(BugCheck(0, [0; 4]), Rule::Instruction, what);
+            call.stop(BugCheck::NONE, Rule::Instruction, what);
         }
     }
 }

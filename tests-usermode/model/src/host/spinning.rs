@@ -89,7 +89,7 @@ impl Thread {
         let bug_check = if irql >= DISPATCH_LEVEL {
             BugCheck(DPC_WATCHDOG_VIOLATION, [AT_DISPATCH_LEVEL, 0, 0, 0])
         } else {
-            BugCheck(0, [0; 4])
+            BugCheck::NONE
         };
         Call::enter(routine).stop(bug_check, Rule::Hang, what)
     }

@@ -32,7 +32,7 @@ impl IrpRecord {
 
 impl Call {
     fn wrong_master(&self, what: String) -> ! {
-        self.stop(BugCheck(0, [0; 4]), Rule::AssociatedIrp, what)
+        self.stop(BugCheck::NONE, Rule::AssociatedIrp, what)
     }
 
     fn require_master(&self, master: &IrpRecord) {

@@ -13,7 +13,7 @@ use crate::{
         File,
         file::{FILE_READ_ATTRIBUTES, Opening},
     },
-    verifier::{BugCheck, Rule},
+    verifier::Rule,
 };
 
 /// The file is closed after the attachment, so that the source device gets the `IRP_MJ_CLEANUP` and `IRP_MJ_CLOSE` of it.
@@ -33,11 +33,10 @@ extern "C" fn IoAttachDevice(
     call.require_room(attached);
     let is_on_stack = call.is_on_stack(attached.addr());
     call.require(!is_on_stack, Rule::Pointer, || {
-        let what = format!(
+        format!(
             "{attached:?}, for the lower device object, is on the stack: the dispatch routines for IRP_MJ_CLEANUP and IRP_MJ_CLOSE of the \
              device need it before IoAttachDevice has returned"
-        );
-        (BugCheck(0, [0; 4]), what)
+        )
     });
     if call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;

@@ -84,7 +84,7 @@ impl Call {
             let bug_check = BugCheck::verifier(0x2_001d, [self.irql().into(), old_irql.into(), 0]);
             (
                 bug_check,
-                "a Cancel routine has returned without releasing the cancel spin lock".into(),
+                "a Cancel routine has returned without releasing the cancel spin lock",
             )
         });
         self.require_returned("a Cancel routine", old_irql);

@@ -225,7 +225,7 @@ impl Call {
         self.require(regions_now == regions, Rule::CriticalRegions, || {
             let parameters = [routine, regions.into(), regions_now.into()];
             let what = "a completion routine has entered or left a critical region";
-            (BugCheck::verifier(0xfb, parameters), what.into())
+            (BugCheck::verifier(0xfb, parameters), what)
         });
     }
 
@@ -333,11 +333,10 @@ impl Call {
         self.verify_information(record, information, copied);
         let leaks = record.direct.is_none() && copied && record.is_unwritten(information);
         self.require(!leaks, Rule::Information, || {
-            let what = format!(
+            format!(
                 "{record} is completed with Information {information}, and the driver has not written the last of these \
                  bytes: whatever the system buffer had before goes to the user"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
         let mut is_changed = false;
         let is_first = {
@@ -366,10 +365,9 @@ impl Call {
             self.require_first_completion(record);
         }
         self.require(!is_changed, Rule::Mdl, || {
-            let what = format!(
+            format!(
                 "the driver has written into the buffer of {record}, whose pages were locked for reading only"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
         self.free_mdls(record);
         self.kernel.io().retire(record);

@@ -10,11 +10,7 @@ use nt::{
     STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS,
 };
 
-use crate::{
-    host::Call,
-    io::irp::IrpRecord,
-    verifier::{BugCheck, Rule},
-};
+use crate::{host::Call, io::irp::IrpRecord, verifier::Rule};
 
 /// The number of registered routines that have not run.
 #[derive(Default)]
@@ -84,11 +80,10 @@ impl Call {
         let is_own = devices.driver_of(device) == devices.driver_of(record.device());
         let rule = Rule::IoSetCompletionRoutineExCheckDeviceObject;
         self.require(is_own, rule, || {
-            let what = format!(
+            format!(
                 "a completion routine for {record} is registered with the device object {device:?} of another driver, so that the one \
                  that has the routine can be unloaded before it has run: pass its own device object"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
     }
 
@@ -96,11 +91,10 @@ impl Call {
     pub(in crate::io) fn require_completions_ex_ran(&self) {
         let left = self.kernel.io().completions_ex.0.load(Ordering::SeqCst);
         self.require(left == 0, Rule::IoSetCompletionExCompleteIrp, || {
-            let what = format!(
+            format!(
                 "the driver is unloaded, and {left} routines of IoSetCompletionRoutineEx were not called: the memory for each is freed \
                  after it was called, so the IRP must be sent with IoCallDriver"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
     }
 }

@@ -47,7 +47,7 @@ impl Queue {
         let queue = Self::known(csq, fields);
         let Some(queue) = queue else {
             let what = format!("the cancel-safe queue {csq:?} was not initialised");
-            call.stop(BugCheck(0, [0; 4]), Rule::CancelSafeQueue, what);
+            call.stop(BugCheck::NONE, Rule::CancelSafeQueue, what);
         };
         queue
     }
@@ -77,9 +77,7 @@ impl Queue {
         unsafe { Call::in_driver(self.release, (self.csq, irql)) };
         let now = call.irql();
         call.require(now == before, Rule::CancelSafeQueue, || {
-            let what =
-                format!("CsqAcquireLock was called at IRQL {before}, and CsqReleaseLock has returned at {now}");
-            (BugCheck(0, [0; 4]), what)
+            format!("CsqAcquireLock was called at IRQL {before}, and CsqReleaseLock has returned at {now}")
         });
         result
     }
@@ -115,10 +113,9 @@ impl Queue {
         let word = context_of(record);
         let known = locked(&record.state).csq.take();
         call.require(known == Some((self.csq.addr(), word.addr())), Rule::CancelSafeQueue, || {
-            let what = format!(
+            format!(
                 "DriverContext[3] of {record} was changed while it was on a cancel-safe queue, which uses the word"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
         if word != self.csq.cast() {
             call.require_there(word);
@@ -126,9 +123,7 @@ impl Queue {
             let context = unsafe { call.view::<IO_CSQ_IRP_CONTEXT, _>(word) };
             let is_own = context.Type == CONTEXT && context.Irp == record.raw();
             call.require(is_own, Rule::CancelSafeQueue, || {
-                let what =
-                    format!("the IO_CSQ_IRP_CONTEXT of {record} was changed while it was queued");
-                (BugCheck(0, [0; 4]), what)
+                format!("the IO_CSQ_IRP_CONTEXT of {record} was changed while it was queued")
             });
             // SAFETY: the context is the driver's, which keeps it while the IRP is queued.
             unsafe { (*word.cast::<IO_CSQ_IRP_CONTEXT>()).Irp = null_mut() };
@@ -179,10 +174,7 @@ impl Call {
             .find(|record| csq_of(record) == Some(csq.addr()));
         self.require(queued.is_none(), Rule::CancelSafeQueue, || {
             let queued = queued.map_or_else(String::new, ToString::to_string);
-            let what = format!(
-                "the cancel-safe queue {csq:?} is initialised again while {queued} is on it"
-            );
-            (BugCheck(0, [0; 4]), what)
+            format!("the cancel-safe queue {csq:?} is initialised again while {queued} is on it")
         });
         let fields = IO_CSQ {
             Type: kind,
@@ -196,9 +188,7 @@ impl Call {
         };
         let complete = Queue::known(csq, &fields).is_some();
         self.require(complete, Rule::CancelSafeQueue, || {
-            let what =
-                format!("the cancel-safe queue {csq:?} is initialised with a routine that is NULL");
-            (BugCheck(0, [0; 4]), what)
+            format!("the cancel-safe queue {csq:?} is initialised with a routine that is NULL")
         });
         // SAFETY: the caller passes room for a queue.
         unsafe { csq.write(fields) };
@@ -216,9 +206,7 @@ impl Call {
         let queue = Queue::of(self, csq);
         let record = self.live_irp(irp);
         self.require(csq_of(&record).is_none(), Rule::CancelSafeQueue, || {
-            let what =
-                format!("{record} is inserted into a cancel-safe queue, but is already on one");
-            (BugCheck(0, [0; 4]), what)
+            format!("{record} is inserted into a cancel-safe queue, but is already on one")
         });
         let word = if context.is_null() {
             csq.cast::<c_void>()
@@ -302,14 +290,13 @@ impl Call {
             csq_of(&record) == Some(queue.csq.addr()) && irp != after,
             Rule::CancelSafeQueue,
             || {
-                let what = if irp == after {
+                if irp == after {
                     format!(
                         "CsqPeekNextIrp has returned {record}, and must return the one after it"
                     )
                 } else {
                     format!("CsqPeekNextIrp has returned {record}, which is not on the queue")
-                };
-                (BugCheck(0, [0; 4]), what)
+                }
             },
         );
         Some(record)
@@ -423,10 +410,9 @@ extern "C" fn IoCsqRemoveIrp(csq: *mut IO_CSQ, context: *mut IO_CSQ_IRP_CONTEXT)
         let fields = unsafe { call.view::<IO_CSQ_IRP_CONTEXT, _>(context) };
         let of_queue = fields.Type == CONTEXT && fields.Csq == csq;
         call.require(of_queue, Rule::CancelSafeQueue, || {
-            let what = format!(
+            format!(
                 "{context:?} is not the context of an IRP that was inserted into the cancel-safe queue {csq:?}"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
         if fields.Irp.is_null() {
             return null_mut();

@@ -20,7 +20,7 @@ use crate::{
         security::specific,
     },
     mutex::locked,
-    verifier::{BugCheck, Rule},
+    verifier::Rule,
 };
 
 /// The file objects that the driver has references to, with the number of references, by their addresses.
@@ -96,11 +96,10 @@ impl Call {
         let left = files.values().filter(|(file, _)| counts(file)).count();
         drop(files);
         self.require(left == 0, Rule::Reference, || {
-            let what = format!(
+            format!(
                 "the driver is unloaded with references to {left} file objects, of its own device or of IoGetDeviceObjectPointer, that \
                  ObDereferenceObject has not released"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
     }
 }

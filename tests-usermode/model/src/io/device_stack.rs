@@ -87,19 +87,17 @@ impl Call {
         };
         let passed = locked(&record.state).passed_to.contains(&lower);
         self.require(passed, rule, || {
-            let what = format!(
+            format!(
                 "the device object {device:#x} is {what} before IoCallDriver has returned for {record}"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
         let waits = devices
             .extension_of(device)
             .is_some_and(|extension| self.kernel.io().remove_locks.any_unreleased(&extension));
         self.require(!waits, Rule::RemoveLockMnRemove, || {
-            let what = format!(
+            format!(
                 "the device object {device:#x} is {what} before IoReleaseRemoveLockAndWait was called"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
     }
 
@@ -136,7 +134,7 @@ impl Call {
         let address = object.addr();
         let fail = |holds: bool, code: u64, what: &str| {
             self.require(holds, Rule::DeviceFlags, || {
-                (BugCheck::io(code, [0, 0, address as u64]), what.into())
+                (BugCheck::io(code, [0, 0, address as u64]), what)
             });
         };
         let devices = &self.kernel.io().devices;
@@ -253,8 +251,7 @@ extern "C" fn IoAttachDeviceToDeviceStackSafe(
     // SAFETY: the caller gives room for the answer, which is NULL before.
     let before = unsafe { attached_to.read() };
     call.require(before.is_null(), Rule::Pointer, || {
-        let what = format!("the field for the lower device object is {before:?}, and must be NULL");
-        (BugCheck(0, [0; 4]), what)
+        format!("the field for the lower device object is {before:?}, and must be NULL")
     });
     let lower = call.attach(source, target);
     // SAFETY: as above.

@@ -171,12 +171,11 @@ impl Driver {
             unsafe { (*device).Flags &= !nt::DO_DEVICE_INITIALIZING };
         }
         let discarded = this.image.as_ref().map_or(Ok(()), Image::discard);
-        call.require(discarded.is_ok(), Rule::Pool, || {
-            (
-                BugCheck(0, [0; 4]),
-                "the host does not protect memory".into(),
-            )
-        });
+        call.require(
+            discarded.is_ok(),
+            Rule::Pool,
+            || "the host does not protect memory",
+        );
         call.reinitialise(driver);
         Ok(this)
     }
@@ -284,19 +283,21 @@ impl Driver {
         let object = top_of(pdo);
         let attached = object != before;
         if status < 0 {
-            call.require(!attached, Rule::AddDevice, || {
-                let what = "AddDevice has failed, but a device object is still attached";
-                (BugCheck(0, [0; 4]), what.into())
-            });
+            call.require(
+                !attached,
+                Rule::AddDevice,
+                || "AddDevice has failed, but a device object is still attached",
+            );
             return Err(status);
         }
         if role == Role::Filter && !attached {
             return Ok(None);
         }
-        call.require(attached, Rule::AddDevice, || {
-            let what = "AddDevice has attached no device object";
-            (BugCheck(0, [0; 4]), what.into())
-        });
+        call.require(
+            attached,
+            Rule::AddDevice,
+            || "AddDevice has attached no device object",
+        );
         call.verify_flags(object, role);
         Ok(Some(object))
     }
@@ -330,7 +331,7 @@ impl Driver {
         // SAFETY: DriverEntry has filled the driver object in.
         let Some(unload) = (unsafe { (*driver).DriverUnload }) else {
             let what = "the driver has no Unload routine, so it cannot be unloaded";
-            call.stop(BugCheck(0, [0; 4]), Rule::DriverUnload, what);
+            call.stop(BugCheck::NONE, Rule::DriverUnload, what);
         };
         // SAFETY: the routine is called as the I/O manager calls it.
         unsafe { Call::in_driver(unload, (driver,)) };
@@ -376,7 +377,7 @@ pub(in crate::io) fn is_own(routine: &Dispatch) -> bool {
 fn lacks(routine: &str) -> ! {
     let call = Call::enter("a routine that the model lacks");
     let what = format!("the image calls {routine}, which the model kernel lacks");
-    call.stop(BugCheck(0, [0; 4]), Rule::MissingRoutine, what)
+    call.stop(BugCheck::NONE, Rule::MissingRoutine, what)
 }
 
 impl Call {

@@ -82,10 +82,7 @@ impl Call {
         };
         let owned = record.origin.is_freed_by_driver() && !record.is_down();
         self.require(!owned, rule, || {
-            let what = format!(
-                "{record} is completed by the driver that has made it, and must be freed by it"
-            );
-            (BugCheck(0, [0; 4]), what)
+            format!("{record} is completed by the driver that has made it, and must be freed by it")
         });
     }
 
@@ -113,7 +110,7 @@ impl Call {
                 "the completion routine of {record} returns {answer:#x}, not STATUS_MORE_PROCESSING_REQUIRED: {continues}"
             ),
         };
-        self.stop(BugCheck(0, [0; 4]), Rule::OwnIrp, what);
+        self.stop(BugCheck::NONE, Rule::OwnIrp, what);
     }
 
     /// Ends an IRP that a driver has made and the I/O manager frees. `is_event_set` is whether a completion routine has set its event.
@@ -148,11 +145,10 @@ impl Call {
         let is_answered = copied || irp.PendingReturned != 0;
         let is_set_twice = is_answered && is_event_set;
         self.require(!is_set_twice, Rule::IoBuildDeviceIoControlSetEvent, || {
-            let what = format!(
+            format!(
                 "the completion routine of {record} has set the event that the I/O manager sets when the request has ended: whoever waits \
                  goes on before that, and the event and the status block are written later"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
         if is_answered && !block.is_null() {
             // SAFETY: the driver has given a status block that stays until the request ends.
@@ -182,7 +178,7 @@ impl Call {
         if let Some(record) = self.kernel.io().kept().first() {
             let what =
                 format!("the driver is unloaded and has not freed {record}, which it has made");
-            self.stop(BugCheck(0, [0; 4]), Rule::OwnIrp, what);
+            self.stop(BugCheck::NONE, Rule::OwnIrp, what);
         }
     }
 
@@ -200,7 +196,7 @@ impl Call {
         if let Some(record) = forgotten.flatten() {
             let what =
                 format!("the memory of {record} is freed, which was sent and has not returned");
-            self.stop(BugCheck(0, [0; 4]), Rule::OwnIrp, what);
+            self.stop(BugCheck::NONE, Rule::OwnIrp, what);
         }
     }
 
@@ -413,7 +409,7 @@ extern "C" fn IoInitializeIrp(irp: *mut IRP, size: u16, stack_size: i8) {
             };
             let what = format!("{record} is passed to IoInitializeIrp, but {why}");
             let bug_check = if code == 0 {
-                BugCheck(0, [0; 4])
+                BugCheck::NONE
             } else {
                 BugCheck::io(code, [0, irp.addr() as u64, 0])
             };
@@ -422,10 +418,9 @@ extern "C" fn IoInitializeIrp(irp: *mut IRP, size: u16, stack_size: i8) {
     }
     call.require(size >= nt::IoSizeOfIrp(stack_size), Rule::OwnIrp, || {
         let needed = nt::IoSizeOfIrp(stack_size);
-        let what = format!(
+        format!(
             "an IRP with {stack_size} stack locations has {needed} bytes, and PacketSize is {size}"
-        );
-        (BugCheck(0, [0; 4]), what)
+        )
     });
     call.kernel.io().initialised.fetch_add(1, Ordering::Relaxed);
     let memory = Some((irp, size.into()));
@@ -446,8 +441,7 @@ extern "C" fn IoReuseIrp(irp: *mut IRP, status: NTSTATUS) {
         } else {
             "the driver has not made it by IoAllocateIrp"
         };
-        let what = format!("{record} is passed to IoReuseIrp, but {why}");
-        (BugCheck(0, [0; 4]), what)
+        format!("{record} is passed to IoReuseIrp, but {why}")
     });
     record.clear();
     // SAFETY: the IRP is the driver's.
@@ -485,10 +479,7 @@ extern "C" fn IoBuildDeviceIoControlRequest(
     let valid = is_paired(input, input_length) && is_paired(output, output_length);
     call.require(valid, Rule::Pointer, || {
         let bug_check = BugCheck::io(9, [device.addr() as u64, code.into(), 0]);
-        (
-            bug_check,
-            "a buffer is NULL, and its length is not zero".into(),
-        )
+        (bug_check, "a buffer is NULL, and its length is not zero")
     });
     if call.kernel.fails() {
         return null_mut();

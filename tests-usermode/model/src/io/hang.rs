@@ -27,11 +27,10 @@ impl Call {
             // SAFETY: the lower driver does not change the field.
             let own = unsafe { (*record.raw()).UserEvent };
             self.require(own.addr() != event, Rule::Hang, || {
-                let what = format!(
+                format!(
                     "the thread waits at APC_LEVEL for the event of {record}, which the I/O manager sets in an APC of this thread: wait \
                      at PASSIVE_LEVEL, and under no fast mutex"
-                );
-                (BugCheck(0, [0; 4]), what)
+                )
             });
         }
     }
@@ -50,14 +49,14 @@ pub(crate) fn hang(kernel: &Arc<Kernel>) -> Violation {
     let (bug_check, rule, what) = match live.first() {
         _ if kernel.waits_for_lock() => {
             let what = "a thread waits for a spin lock that is never released";
-            (BugCheck(0, [0; 4]), Rule::Hang, what.into())
+            (BugCheck::NONE, Rule::Hang, what.into())
         }
         Some(record) => {
             let (rule, what) = record.diagnose();
             let bug_check = if record.is_cancelled() {
                 BugCheck::verifier(0x135, [record.address() as u64, 0, 0])
             } else {
-                BugCheck(0, [0; 4])
+                BugCheck::NONE
             };
             (bug_check, rule, what)
         }
@@ -66,7 +65,7 @@ pub(crate) fn hang(kernel: &Arc<Kernel>) -> Violation {
             let removal = holders.map(|holders| format!("a removal waits for {holders}"));
             let what = removal.or_else(|| call.file_references());
             let what = what.unwrap_or_else(|| "every thread waits for another one".into());
-            (BugCheck(0, [0; 4]), Rule::Hang, what)
+            (BugCheck::NONE, Rule::Hang, what)
         }
     };
     let mut violation = call.violation(bug_check, rule, what);
@@ -83,11 +82,10 @@ pub(crate) fn verify_end(call: &Call) {
         let (rule, what) = record.diagnose();
         let what =
             format!("{what}: it remains at the end of the scenario, and cannot be cancelled");
-        call.stop(BugCheck(0, [0; 4]), rule, what);
+        call.stop(BugCheck::NONE, rule, what);
     }
     let threads = call.kernel.driver_threads();
     call.require(threads == 0, Rule::SystemThread, || {
-        let what = format!("{threads} threads of the driver remain at the end of the scenario");
-        (BugCheck(0, [0; 4]), what)
+        format!("{threads} threads of the driver remain at the end of the scenario")
     });
 }

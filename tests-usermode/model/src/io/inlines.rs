@@ -106,11 +106,10 @@ fn marked_pending(call: &Call, record: &IrpRecord) {
     // SAFETY: the driver owns the IRP.
     let has_location = record.current() <= unsafe { (*record.raw()).StackCount };
     call.require(has_location, Rule::OwnIrp, || {
-        let what = format!(
+        format!(
             "{record} is marked pending by the driver that has made it, which has no stack location in it: the memory \
              after the IRP is written"
-        );
-        (BugCheck(0, [0; 4]), what)
+        )
     });
     let rule = marked_late(call, record.raw());
     let interlocked = rule == Rule::MarkingInterlockedQueuedIrps;

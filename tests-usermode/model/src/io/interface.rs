@@ -12,7 +12,7 @@ use crate::{
     host::Call,
     io::bus,
     mutex::locked,
-    verifier::{BugCheck, Rule},
+    verifier::Rule,
 };
 
 const STATUS_OBJECT_NAME_EXISTS: i32 = 0x4000_0000;
@@ -222,11 +222,10 @@ extern "C" fn IoSetDeviceInterfaceState(name: *mut UNICODE_STRING, enable: u8) -
             drop(interfaces);
             call.require(!is_again, Rule::InterfaceDisabledAgain, || {
                 let name = String::from_utf16_lossy(name);
-                let what = format!(
+                format!(
                     "the interface {name} was disabled during IRP_MN_SURPRISE_REMOVAL, and is disabled again during \
                      IRP_MN_REMOVE_DEVICE, when it can be that of a device that is inserted again"
-                );
-                (BugCheck(0, [0; 4]), what)
+                )
             });
             STATUS_OBJECT_NAME_NOT_FOUND
         }

@@ -51,9 +51,7 @@ impl Call {
     fn map_io_space(&self, physical: i64, size: usize, protect: u32) -> *mut c_void {
         self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
         footprint::touch_everything();
-        self.require(size != 0, Rule::IoSpace, || {
-            (BugCheck(0, [0; 4]), "no bytes are mapped".into())
-        });
+        self.require(size != 0, Rule::IoSpace, || "no bytes are mapped");
         let access = match protect & 0xff {
             PAGE_READONLY => Protection::READ,
             PAGE_READWRITE => Protection::READ_WRITE,

@@ -557,7 +557,7 @@ extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
     call.require(!(is_set_before && status == STATUS_PENDING), Rule::IoBuildDeviceControlWait, || {
         let what = "a request was sent with an event that is set already, and is pending: whoever waits for the event does not wait \
                     for the request";
-        (BugCheck::io(0x307, [0, irp.addr() as u64, 0]), what.into())
+        (BugCheck::io(0x307, [0, irp.addr() as u64, 0]), what)
     });
     // A routine may also send IRPs that its driver has made.
     let serving = call.serving.get();

@@ -205,10 +205,7 @@ extern "C" fn MmMapLockedPagesSpecifyCache(
     let call = Call::enter_noted("MmMapLockedPagesSpecifyCache");
     call.require(bug_check_on_failure == 0, Rule::Mdl, || {
         let what = "BugCheckOnFailure is TRUE: drivers set it to FALSE, and expect NULL";
-        (
-            BugCheck::verifier(0x82, [mdl.addr() as u64, 0, 0]),
-            what.into(),
-        )
+        (BugCheck::verifier(0x82, [mdl.addr() as u64, 0, 0]), what)
     });
     map(&call, mdl, mode, true)
 }
@@ -234,17 +231,16 @@ fn map(call: &Call, mdl: *mut MDL, mode: i8, can_fail: bool) -> *mut c_void {
     let fields = unsafe { &mut *mdl };
     let start = fields.StartVa.wrapping_byte_add(fields.ByteOffset as usize);
     let is_mapped = !is_user && fields.MdlFlags & MDL_MAPPED_TO_SYSTEM_VA != 0;
-    call.require(!is_mapped, Rule::Mdl, || {
-        (BugCheck(0, [0; 4]), "the MDL is mapped again".into())
-    });
+    call.require(!is_mapped, Rule::Mdl, || "the MDL is mapped again");
     let is_partial = fields.MdlFlags & MDL_PARTIAL != 0;
     // Such pages are mapped for the system as long as they exist.
     let is_nonpaged = fields.MdlFlags & MDL_SOURCE_IS_NONPAGED_POOL != 0;
     let is_locked = fields.MdlFlags & MDL_PAGES_LOCKED != 0 || is_partial || is_user && is_nonpaged;
-    call.require(is_locked, Rule::Mdl, || {
-        let what = "the pages of the MDL are mapped, and are not locked";
-        (BugCheck(0, [0; 4]), what.into())
-    });
+    call.require(
+        is_locked,
+        Rule::Mdl,
+        || "the pages of the MDL are mapped, and are not locked",
+    );
     if is_user {
         // The model has one address space.
         call.kernel.io().mdls.map_for_user(mdl, start);

@@ -19,7 +19,7 @@ use nt::{
 use crate::{
     host::{Call, Kernel, footprint},
     mutex::locked,
-    verifier::{BugCheck, Rule},
+    verifier::Rule,
 };
 
 type Contents = Arc<Mutex<Vec<u8>>>;
@@ -142,8 +142,7 @@ impl Call {
         call.require_at_most(0, Rule::IrqlZwPassive, 0x2_001f);
         let is_guarded = call.is_guarded();
         call.require(!is_guarded, Rule::IrqlZwPassive, || {
-            let what = "the thread is in a guarded region, and the I/O is completed by a special kernel APC";
-            (BugCheck(0, [0; 4]), what.into())
+            "the thread is in a guarded region, and the I/O is completed by a special kernel APC"
         });
         call
     }

@@ -21,7 +21,7 @@ use crate::{
         security::Dacl,
     },
     mutex::locked,
-    verifier::{BugCheck, Rule},
+    verifier::Rule,
 };
 
 /// The names, in lower case, since the object manager compares them without regard to case.
@@ -159,7 +159,8 @@ impl Kernel {
     ///
     /// # Errors
     /// `STATUS_OBJECT_NAME_NOT_FOUND` if no object has that name, `STATUS_NO_SUCH_DEVICE` if the device is not initialised yet or
-    /// its driver is being unloaded, `STATUS_ACCESS_DENIED` if the user may not have the access or the device is exclusive and open, and the errors of the driver.
+    /// its driver is being unloaded, `STATUS_ACCESS_DENIED` if the user may not have the access or the device is exclusive and open, and the errors
+    /// of the driver.
     pub fn open_device(
         self: &Arc<Self>,
         name: &str,
@@ -213,10 +214,9 @@ impl Call {
             let (link, target) = left
                 .map(|(link, target)| (&**link, &**target))
                 .unwrap_or_default();
-            let what = format!(
+            format!(
                 "the driver is unloaded, and its symbolic link {link} to {target} was not deleted"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
     }
 }

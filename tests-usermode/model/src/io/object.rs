@@ -28,17 +28,16 @@ impl Call {
         self.require_no_file_reference(|_| true);
         let events = self.kernel.event_references();
         self.require(events == 0, Rule::Reference, || {
-            let what = format!(
+            format!(
                 "the driver is unloaded with {events} references to user-mode events or to threads"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
         if let Some((address, references)) = self.kernel.io().devices.still_referenced() {
             let what = format!(
                 "the driver is unloaded, and its device object {address:#x} was deleted with {references} references \
                  that were never released"
             );
-            self.stop(BugCheck(0, [0; 4]), Rule::Reference, what);
+            self.stop(BugCheck::NONE, Rule::Reference, what);
         }
     }
 }

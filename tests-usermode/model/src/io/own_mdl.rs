@@ -201,7 +201,7 @@ impl Call {
     }
 
     pub(in crate::io) fn require_mdl_flags(&self, holds: bool, what: &str) {
-        self.require(holds, Rule::Mdl, || (BugCheck(0, [0; 4]), what.into()));
+        self.require(holds, Rule::Mdl, || what);
     }
 
     /// Stops the system if a driver that is unloaded has not freed an MDL.

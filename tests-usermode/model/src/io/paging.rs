@@ -4,11 +4,7 @@
 
 use std::ffi::c_void;
 
-use crate::{
-    host::Call,
-    image,
-    verifier::{BugCheck, Rule},
-};
+use crate::{host::Call, image, verifier::Rule};
 
 const APC_LEVEL: u8 = 1;
 
@@ -18,9 +14,7 @@ impl Call {
         self.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
         let is_done = image::lock_section(address.addr(), locks);
         self.require(is_done, Rule::PagedMemory, || {
-            let what =
-                format!("the section of {address:?} is unlocked more often than it was locked");
-            (BugCheck(0, [0; 4]), what)
+            format!("the section of {address:?} is unlocked more often than it was locked")
         });
     }
 }

@@ -47,7 +47,7 @@ impl Call {
     }
 
     fn require_part(&self, holds: bool, what: impl FnOnce() -> String) {
-        self.require(holds, Rule::Mdl, || (BugCheck(0, [0; 4]), what()));
+        self.require(holds, Rule::Mdl, what);
     }
 }
 

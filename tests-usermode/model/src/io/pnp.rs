@@ -230,11 +230,11 @@ impl DeviceInner {
             let address = object.addr() as u64;
             call.require(!devices.is_attached(object), Rule::DeviceRemoval, || {
                 let what = "the device object is still attached after IRP_MN_REMOVE_DEVICE";
-                (BugCheck::io(0x21d, [0, 0, address]), what.into())
+                (BugCheck::io(0x21d, [0, 0, address]), what)
             });
             call.require(devices.is_deleted(object), Rule::DeviceRemoval, || {
                 let what = "the device object is not deleted after IRP_MN_REMOVE_DEVICE";
-                (BugCheck::io(0x21e, [0, 0, address]), what.into())
+                (BugCheck::io(0x21e, [0, 0, address]), what)
             });
         }
         status

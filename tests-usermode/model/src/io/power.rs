@@ -83,8 +83,7 @@ impl Call {
         let is_by_bus = matches!(by_bus, Some(BusAnswer::Fail(_)));
         let fails = status < 0 && !is_by_bus;
         self.require(!(fails && minor == IRP_MN_SET_POWER), rule, || {
-            let what = format!("{record} is completed with {status:#x}, but must not fail");
-            (BugCheck(0, [0; 4]), what)
+            format!("{record} is completed with {status:#x}, but must not fail")
         });
         // The driver of a child is its bus driver.
         let object = std::ptr::without_provenance_mut(pdo);
@@ -102,10 +101,9 @@ impl Call {
         let is_wait = minor == IRP_MN_WAIT_WAKE;
         let kept = !is_wait && !reached_bus && status >= 0;
         self.require(!kept, rule, || {
-            let what = format!(
+            format!(
                 "{record} is completed with {status:#x}, but was not passed down to the bus driver"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
     }
 }
@@ -161,8 +159,7 @@ extern "C" fn PoSetPowerState(device: *mut DEVICE_OBJECT, kind: i32, state: i32)
     call.require_live_device(device);
     let is_valid = kind == nt::DevicePowerState && (1..=4).contains(&state);
     call.require(is_valid, Rule::PowerState, || {
-        let what = format!("type {kind} and state {state} are not a state of a device");
-        (BugCheck(0, [0; 4]), what)
+        format!("type {kind} and state {state} are not a state of a device")
     });
     let old = locked(&call.kernel.io().told.0).insert(device.addr(), state);
     // PowerDeviceUnspecified.

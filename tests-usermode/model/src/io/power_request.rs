@@ -17,7 +17,7 @@ use crate::{
         irp::{IrpParameters, IrpRecord},
     },
     mutex::locked,
-    verifier::{BugCheck, Rule},
+    verifier::Rule,
 };
 
 const STATUS_INVALID_PARAMETER_2: NTSTATUS = 0xc000_00f0_u32.cast_signed();
@@ -93,12 +93,10 @@ extern "C" fn PoRequestPowerIrp(
         (4, "DEVICE")
     };
     call.require((1..=last).contains(&state), Rule::PowerState, || {
-        let what = format!("{state} is no {name}_POWER_STATE, which a driver requests");
-        (BugCheck(0, [0; 4]), what)
+        format!("{state} is no {name}_POWER_STATE, which a driver requests")
     });
     call.require(is_wait || irp.is_null(), Rule::PowerState, || {
-        let what = "the parameter Irp is not NULL, but the IRP may have been freed when PoRequestPowerIrp returns: pass NULL";
-        (BugCheck(0, [0; 4]), what.into())
+        "the parameter Irp is not NULL, but the IRP may have been freed when PoRequestPowerIrp returns: pass NULL"
     });
     if call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;

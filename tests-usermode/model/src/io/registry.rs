@@ -22,7 +22,7 @@ use nt::{
 use crate::{
     host::{Call, Kernel},
     mutex::locked,
-    verifier::{BugCheck, Rule},
+    verifier::Rule,
 };
 
 /// The accesses to a key.
@@ -92,8 +92,7 @@ impl Call {
         let is_of_process = self.is_user() && serving.is_some_and(|serving| serving.is_of_file);
         let is_kernels = attributes & nt::OBJ_KERNEL_HANDLE != 0;
         self.require(!is_of_process || is_kernels, Rule::KernelHandle, || {
-            let what = "a handle is opened without OBJ_KERNEL_HANDLE in the context of a process, which can use the handle or close it";
-            (BugCheck(0, [0; 4]), what.into())
+            "a handle is opened without OBJ_KERNEL_HANDLE in the context of a process, which can use the handle or close it"
         });
     }
 

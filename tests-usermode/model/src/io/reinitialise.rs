@@ -6,11 +6,7 @@ use std::{ffi::c_void, sync::Mutex};
 
 use nt::{DRIVER_OBJECT, PDRIVER_REINITIALIZE};
 
-use crate::{
-    host::Call,
-    mutex::locked,
-    verifier::{BugCheck, Rule},
-};
+use crate::{host::Call, mutex::locked, verifier::Rule};
 
 /// The routines that are registered and have not run yet.
 #[derive(Default)]
@@ -30,12 +26,11 @@ impl Call {
         context: *mut c_void,
     ) {
         self.require_at_most(0, Rule::Irql, 0xe5);
-        self.require(routine.is_some(), Rule::Pointer, || {
-            (
-                BugCheck(0, [0; 4]),
-                "the Reinitialize routine is NULL".into(),
-            )
-        });
+        self.require(
+            routine.is_some(),
+            Rule::Pointer,
+            || "the Reinitialize routine is NULL",
+        );
         let new = Reinitialisation {
             driver: driver.addr(),
             routine,

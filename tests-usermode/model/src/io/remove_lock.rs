@@ -119,10 +119,9 @@ impl Call {
         let is_removed = self.removal_under_way(owner).is_some();
         let rule = Rule::IoReleaseRemoveLockAndWaitOutsideRemoveDevice;
         self.require(is_removed, rule, || {
-            let what = format!(
+            format!(
                 "the driver waits for the remove lock {lock:?}, but its device gets no IRP_MN_REMOVE_DEVICE"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
     }
 
@@ -142,7 +141,7 @@ impl Call {
                 "memory is freed that contains the remove lock {lock:#x}, which is held for {tag:#x}: wait for its holders by \
                  IoReleaseRemoveLockAndWait"
             );
-            self.stop(BugCheck(0, [0; 4]), Rule::RemoveLock, what);
+            self.stop(BugCheck::NONE, Rule::RemoveLock, what);
         }
     }
 
@@ -241,8 +240,7 @@ extern "C" fn IoAcquireRemoveLockEx(
     let object = call.remove_lock(lock);
     let known = locked(&call.kernel.io().remove_locks.0).contains_key(&lock.addr());
     call.require(known, Rule::RemoveLock, || {
-        let what = format!("the remove lock {lock:?} was not initialised");
-        (BugCheck(0, [0; 4]), what)
+        format!("the remove lock {lock:?} was not initialised")
     });
     object.count.fetch_add(1, Ordering::AcqRel);
     call.switch_point("IoAcquireRemoveLock: removed?", lock.addr());

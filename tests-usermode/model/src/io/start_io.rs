@@ -95,11 +95,10 @@ impl Call {
         while let Some(irp) = next.take() {
             let before = self.start_io_of(device).depth;
             self.require(before < DEEPEST, Rule::StartIoRecursion, || {
-                let what = format!(
+                format!(
                     "StartIo has called IoStartNextPacket, which has called StartIo, {DEEPEST} times: with enough packets on the queue the \
                      stack overflows. Set DeferredStartIo by IoSetStartIoAttributes"
-                );
-                (BugCheck(0, [0; 4]), what)
+                )
             });
             self.change_start_io(device, |attributes| attributes.depth = before + 1);
             self.switch_point("StartIo is called", irp.addr());
@@ -189,7 +188,7 @@ impl Call {
             let what = format!(
                 "the next packet is passed to StartIo while the thread holds {held}: release it before IoStartNextPacket"
             );
-            self.stop(BugCheck(0, [0; 4]), Rule::SpinLockSafe, what);
+            self.stop(BugCheck::NONE, Rule::SpinLockSafe, what);
         }
         self.start_io(device);
         self.require(self.is_device_queue_busy(device_queue(device)), Rule::DeviceQueueBusy, || {

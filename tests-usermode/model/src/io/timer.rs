@@ -106,7 +106,7 @@ impl Call {
             let what = format!(
                 "the device object {device:?} has no timer: IoInitializeTimer was not called"
             );
-            self.stop(BugCheck(0, [0; 4]), Rule::IoTimer, what)
+            self.stop(BugCheck::NONE, Rule::IoTimer, what)
         })
     }
 
@@ -132,9 +132,7 @@ impl Call {
             state.runs_in
         };
         self.require(runs_in != Some(self.number), Rule::IoTimer, || {
-            let what =
-                format!("the timer of the device object {device:?} is stopped by its own routine");
-            (BugCheck(0, [0; 4]), what)
+            format!("the timer of the device object {device:?} is stopped by its own routine")
         });
         self.kernel.clock.cancel(timer.timer.get().addr());
         // SAFETY: the DPC was initialised, and stays as long as the kernel.

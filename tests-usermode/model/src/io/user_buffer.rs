@@ -170,7 +170,7 @@ impl Call {
         let stop = |why: &str| {
             let once = self.once(buffer);
             let what = format!("the pages at {buffer:#x} are locked {why}{once}");
-            self.stop(BugCheck(0, [0; 4]), Rule::UserBuffer, what)
+            self.stop(BugCheck::NONE, Rule::UserBuffer, what)
         };
         if let Some(Contents::Paged | Contents::User | Contents::Probed) = contents
             && self.irql() >= nt::DISPATCH_LEVEL
@@ -228,8 +228,7 @@ impl Call {
             let what = format!(
                 "{address:#x} is an address of the process that has sent a request, but the thread is a system thread, \
                  in another process"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
         if contents == Some(Contents::User) {
             special::set_contents(address, Contents::Probed);

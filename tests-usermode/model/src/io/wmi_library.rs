@@ -13,11 +13,7 @@ use nt::{
     STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST, STATUS_SUCCESS,
 };
 
-use crate::{
-    host::Call,
-    mutex::locked,
-    verifier::{BugCheck, Rule},
-};
+use crate::{host::Call, mutex::locked, verifier::Rule};
 
 /// The values of `SYSCTL_IRP_DISPOSITION` that the model gives; the first, 0, is `IrpProcessed`.
 const NOT_COMPLETED: i32 = 1;
@@ -104,15 +100,12 @@ extern "C" fn WmiFireEvent(
     call.require_nonpaged(guid);
     let is_registered = locked(&call.kernel.io().wmi).contains(&device.addr());
     call.require(is_registered, Rule::WmiRegistration, || {
-        let what = format!(
+        format!(
             "an event of {device:?} is sent, which is not registered with IoWMIRegistrationControl"
-        );
-        (BugCheck(0, [0; 4]), what)
+        )
     });
     call.require(data.is_null() == (size == 0), Rule::Pointer, || {
-        let what =
-            format!("an event has {size} bytes of data at {data:?}: both are zero, or neither is");
-        (BugCheck(0, [0; 4]), what)
+        format!("an event has {size} bytes of data at {data:?}: both are zero, or neither is")
     });
     if data.is_null() {
         STATUS_SUCCESS

@@ -10,7 +10,7 @@ use nt::{DISPATCH_LEVEL, GROUP_AFFINITY};
 
 use crate::{
     host::{Call, thread::Thread},
-    verifier::{BugCheck, Rule},
+    verifier::Rule,
 };
 
 impl Call {
@@ -46,11 +46,10 @@ impl Call {
     pub(crate) fn require_user_affinity(&self, routine: &str) {
         let mask = self.affinity.load(Ordering::Relaxed);
         self.require(mask == 0 || !self.is_user(), Rule::Affinity, || {
-            let what = format!(
+            format!(
                 "{routine} has returned, and the thread of user mode has the system affinity {mask:#x}: call \
                  KeRevertToUserAffinityThreadEx"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
     }
 }

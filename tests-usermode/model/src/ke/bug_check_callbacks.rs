@@ -13,7 +13,7 @@ use crate::{
         footprint::{self, Access},
     },
     mutex::locked,
-    verifier::{BugCheck, Rule},
+    verifier::Rule,
 };
 
 /// A record of a registration.
@@ -67,10 +67,9 @@ impl Call {
         drop(registered);
         self.require(record.is_none(), Rule::BugCheckCallback, || {
             let record = record.unwrap_or_default();
-            let what = format!(
+            format!(
                 "the memory of the record {record:#x} is freed, and its routine for bug checks is still registered"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
     }
 
@@ -78,9 +77,8 @@ impl Call {
     pub(crate) fn require_no_bug_check_callback(&self) {
         let any = !locked(&self.kernel.ke().bug_check_callbacks).is_empty();
         self.require(!any, Rule::BugCheckCallback, || {
-            let what = "the driver is unloaded, and has not called KeDeregisterBugCheckCallback or \
-                        KeDeregisterBugCheckReasonCallback for a routine that it has registered";
-            (BugCheck(0, [0; 4]), what.into())
+            "the driver is unloaded, and has not called KeDeregisterBugCheckCallback or \
+             KeDeregisterBugCheckReasonCallback for a routine that it has registered"
         });
     }
 }

@@ -158,7 +158,7 @@ impl Call {
     pub(crate) fn require_no_timer(&self) {
         self.require(!self.kernel.clock.any_set(), Rule::Dpc, || {
             let what = "the driver is unloaded while one of its timers is set";
-            (BugCheck(0xce, [0; 4]), what.into())
+            (BugCheck(0xce, [0; 4]), what)
         });
     }
 }

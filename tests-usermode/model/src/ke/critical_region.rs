@@ -25,11 +25,10 @@ impl Call {
         let depth = self.critical_regions.load(Ordering::Relaxed);
         let is_disabled = self.irql() >= APC_LEVEL || depth != 0 || self.is_guarded();
         self.require(is_disabled || !can_be_suspended, rule, || {
-            let what = format!(
+            format!(
                 "the thread has not called KeEnterCriticalRegion, so that it can be suspended while it owns {object:#x}, for which \
                  other threads wait"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
     }
 
@@ -65,7 +64,7 @@ extern "C" fn KeLeaveCriticalRegion() {
     let depth = call.critical_regions.fetch_sub(1, Ordering::Relaxed);
     call.require(depth != 0, Rule::CriticalRegions, || {
         let what = "a critical region is left that was not entered";
-        (BugCheck(APC_INDEX_MISMATCH, [0, 0, 1, 0]), what.into())
+        (BugCheck(APC_INDEX_MISMATCH, [0, 0, 1, 0]), what)
     });
 }
 

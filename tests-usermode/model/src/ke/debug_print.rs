@@ -22,10 +22,9 @@ impl Call {
         unsafe { line.format(format, &arguments) };
         let irql = self.irql();
         self.require(!line.is_wide || irql == 0, Rule::Irql, || {
-            let what = format!(
+            format!(
                 "a format with UTF-16 units, such as %ws or %wZ, is printed at IRQL {irql}, and may be at PASSIVE_LEVEL only"
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
         self.kernel.print(line.end().to_string_lossy().into_owned());
         0

@@ -121,7 +121,7 @@ impl Call {
         self.require(queue.busy.get() != 0, Rule::DeviceQueueBusy, || {
             let address = (&raw const *queue).addr() as u64;
             let what = "an entry is removed from a device queue that is not busy";
-            (BugCheck::verifier(0x1007, [address, 0, 0]), what.into())
+            (BugCheck::verifier(0x1007, [address, 0, 0]), what)
         });
     }
 }

@@ -437,7 +437,7 @@ impl Call {
         let any = self.kernel.ke().processors.any_queued();
         self.require(!any, Rule::Dpc, || {
             let what = "the driver is unloaded while one of its DPCs is queued or runs, which another DPC or a timer has queued";
-            (BugCheck(0xce, [0; 4]), what.into())
+            (BugCheck(0xce, [0; 4]), what)
         });
     }
 }
@@ -513,10 +513,7 @@ extern "C" fn KeSetTargetProcessorDpc(dpc: *mut KDPC, number: i8) {
     let call = Call::enter_visible("KeSetTargetProcessorDpc", dpc);
     let exists = set_target(&call, dpc, u32::from(number.cast_unsigned()));
     call.require(exists, Rule::Dpc, || {
-        (
-            BugCheck(0, [0; 4]),
-            format!("there is no processor {number}"),
-        )
+        format!("there is no processor {number}")
     });
 }
 
@@ -544,8 +541,7 @@ extern "C" fn KeSetImportanceDpc(dpc: *mut KDPC, importance: i32) {
     let object = unsafe { call.view::<Dpc, _>(dpc) };
     let known = u8::try_from(importance).unwrap_or(u8::MAX);
     call.require(known <= 3, Rule::Dpc, || {
-        let what = format!("{importance} is not an importance of a DPC");
-        (BugCheck(0, [0; 4]), what)
+        format!("{importance} is not an importance of a DPC")
     });
     object.importance.set(known);
 }

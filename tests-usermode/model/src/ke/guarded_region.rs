@@ -27,7 +27,7 @@ impl Call {
         let depth = self.guarded_regions.fetch_sub(1, Ordering::Relaxed);
         self.require(depth != 0, Rule::GuardedRegions, || {
             let what = "a guarded region is left that was not entered";
-            (BugCheck::verifier(0x4_000e, [0; 3]), what.into())
+            (BugCheck::verifier(0x4_000e, [0; 3]), what)
         });
     }
 

@@ -177,7 +177,7 @@ impl Call {
             before.routine,
             self.once(node)
         );
-        self.stop(BugCheck(0, [0; 4]), Rule::PlainMemory, what);
+        self.stop(BugCheck::NONE, Rule::PlainMemory, what);
     }
 
     /// Inserts an entry after another one or after the head.

@@ -64,8 +64,7 @@ impl Call {
         let object = unsafe { self.view::<Mutant, _>(mutex) };
         let is_mutex = object.header.kind.load(Ordering::Relaxed) == MUTANT_OBJECT;
         self.require(is_mutex, Rule::Mutex, || {
-            let what = format!("the mutex {mutex:?} was not initialised");
-            (BugCheck(0, [0; 4]), what)
+            format!("the mutex {mutex:?} was not initialised")
         });
         object
     }
@@ -75,8 +74,7 @@ impl Call {
         let object = unsafe { self.view::<Semaphore, _>(semaphore) };
         let is_semaphore = object.header.kind.load(Ordering::Relaxed) == SEMAPHORE_OBJECT;
         self.require(is_semaphore, Rule::Mutex, || {
-            let what = format!("the semaphore {semaphore:?} was not initialised");
-            (BugCheck(0, [0; 4]), what)
+            format!("the semaphore {semaphore:?} was not initialised")
         });
         object
     }
@@ -92,8 +90,7 @@ extern "C" fn KeInitializeMutex(mutex: *mut KMUTEX, _level: u32) {
     call.require_room(mutex);
     let holds = call.owned().contains(&mutex.addr());
     call.require(!holds, Rule::LockInitialisation, || {
-        let what = format!("the mutex {mutex:?} is initialised again while it is held");
-        (BugCheck(0, [0; 4]), what)
+        format!("the mutex {mutex:?} is initialised again while it is held")
     });
     // SAFETY: the caller passes room for a mutex.
     unsafe { mutex.write(KMUTEX { Reserved: [0; 7] }) };
@@ -150,10 +147,9 @@ extern "C" fn KeInitializeSemaphore(semaphore: *mut KSEMAPHORE, count: i32, limi
     call.require_room(semaphore);
     let is_valid = limit > 0 && (0..=limit).contains(&count);
     call.require(is_valid, Rule::Mutex, || {
-        let what = format!(
+        format!(
             "the semaphore {semaphore:?} is initialised with the count {count} and the limit {limit}, which must be positive"
-        );
-        (BugCheck(0, [0; 4]), what)
+        )
     });
     // SAFETY: the caller passes room for a semaphore.
     unsafe { semaphore.write(KSEMAPHORE { Reserved: [0; 4] }) };

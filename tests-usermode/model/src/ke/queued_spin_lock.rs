@@ -54,7 +54,7 @@ impl Call {
         let lock = handle.lock.replace(std::ptr::null());
         self.require(!lock.is_null(), Rule::QueuedSpinLockRelease, || {
             let bug_check = BugCheck::verifier(0x1007, [0; 3]);
-            (bug_check, "no lock is held with this handle".into())
+            (bug_check, "no lock is held with this handle")
         });
         // SAFETY: the handle contains the lock that was acquired with it.
         self.release(unsafe { &*lock }, Kind::Queued)
@@ -109,7 +109,7 @@ extern "C" fn KeReleaseInStackQueuedSpinLockFromDpcLevel(handle: *mut KLOCK_QUEU
     call.require(held.old_irql.is_none(), Rule::QueuedSpinLockRelease, || {
         let bug_check = BugCheck::verifier(0x1009, [held.lock as u64, 0, 0]);
         let what = "the lock was acquired by the routine whose release restores the IRQL";
-        (bug_check, what.into())
+        (bug_check, what)
     });
     call.switch_after("KeReleaseInStackQueuedSpinLockFromDpcLevel", handle);
 }

@@ -302,7 +302,7 @@ extern "C" fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
         let bug_check = BugCheck::verifier(0x1005, [lock.addr() as u64, 0, 0]);
         (
             bug_check,
-            "the spin lock is initialised again while it is held".into(),
+            "the spin lock is initialised again while it is held",
         )
     });
     let now = word.load(Ordering::Relaxed);
@@ -388,7 +388,7 @@ extern "C" fn KeReleaseSpinLockFromDpcLevel(lock: *mut KSPIN_LOCK) {
     call.require(held.old_irql.is_none(), Rule::SpinlockRelease, || {
         let bug_check = BugCheck::verifier(0x1009, [held.lock as u64, 0, 0]);
         let what = "the lock was acquired by KeAcquireSpinLock, whose release restores the IRQL";
-        (bug_check, what.into())
+        (bug_check, what)
     });
     call.switch_after("KeReleaseSpinLockFromDpcLevel", lock);
 }

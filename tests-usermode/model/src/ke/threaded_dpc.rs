@@ -10,7 +10,7 @@ use nt::{KDPC, KSPIN_LOCK, PKDEFERRED_ROUTINE};
 
 use crate::{
     host::{Call, layout::Dpc},
-    verifier::{BugCheck, Rule},
+    verifier::Rule,
 };
 
 /// `ThreadedDpcObject` of the kernel's object types.
@@ -21,11 +21,10 @@ impl Call {
     pub(in crate::ke) fn require_no_threaded_dpc(&self, lock: *mut KSPIN_LOCK) {
         let is_threaded = self.in_threaded_dpc.load(Ordering::Relaxed);
         self.require(!is_threaded, Rule::SpinLockDpc, || {
-            let what = format!(
+            format!(
                 "{} is called for the lock {lock:?} in a threaded DPC, which can run at PASSIVE_LEVEL: call KeAcquireSpinLockForDpc",
                 self.routine()
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
     }
 }

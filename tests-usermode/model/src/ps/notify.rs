@@ -21,7 +21,7 @@ use crate::{
     ex::Registrations,
     host::{Call, DriverRoutine, Kernel, thread::Attached},
     ps::{SYSTEM, USER, identity::thread_id},
-    verifier::{BugCheck, Rule},
+    verifier::Rule,
 };
 
 /// The most routines of a kind.
@@ -79,11 +79,10 @@ impl Call {
         };
         let runs_here = routines.runs_here(self, found.number);
         self.require(!runs_here, Rule::Callback, || {
-            let what = format!(
+            format!(
                 "{} waits until the routine has returned, and is called by the routine itself",
                 self.routine()
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
         routines.remove(found.number);
         routines.wait_for_calls(self, found.number);

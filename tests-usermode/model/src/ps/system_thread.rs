@@ -103,17 +103,17 @@ extern "C" fn PsTerminateSystemThread(_status: NTSTATUS) -> NTSTATUS {
     call.require_at_most(0, Rule::IrqlPsPassive, 0x2_001c);
     let exit = call.exit.load(Ordering::Relaxed);
     let is_systems = exit.is_null() && call.is_system();
-    call.require(!is_systems, Rule::SystemThread, || {
-        let what = "a driver ends a thread that the system has made";
-        (BugCheck(0, [0; 4]), what.into())
-    });
+    call.require(
+        !is_systems,
+        Rule::SystemThread,
+        || "a driver ends a thread that the system has made",
+    );
     if exit.is_null() {
         return nt::STATUS_INVALID_PARAMETER;
     }
     let is_inner = call.frame.load(Ordering::Relaxed) < exit.addr();
     call.require(!is_inner, Rule::SystemThread, || {
-        let what = "a thread ends in a routine that the kernel has called in it, so that the kernel's call never returns";
-        (BugCheck(0, [0; 4]), what.into())
+        "a thread ends in a routine that the kernel has called in it, so that the kernel's call never returns"
     });
     drop(call);
     // SAFETY: the routine of the thread has called this routine, with no call of the kernel between them.

@@ -31,6 +31,9 @@ pub(crate) const KMODE_EXCEPTION_NOT_HANDLED: u32 = 0x1e;
 pub(crate) const UNEXPECTED_KERNEL_MODE_TRAP: u32 = 0x7f;
 
 impl BugCheck {
+    /// A violation for which Windows has no bug check.
+    pub(crate) const NONE: Self = Self(0, [0; 4]);
+
     /// Makes `DRIVER_VERIFIER_DETECTED_VIOLATION` with a subcode and the parameters of the subcode.
     pub(crate) const fn verifier(subcode: u64, parameters: [u64; 3]) -> Self {
         let [second, third, fourth] = parameters;
@@ -41,6 +44,29 @@ impl BugCheck {
     pub(crate) const fn io(subcode: u64, parameters: [u64; 3]) -> Self {
         let [second, third, fourth] = parameters;
         Self(IO_VERIFIER, [subcode, second, third, fourth])
+    }
+}
+
+/// The description of a violation: a text, with the bug check if Windows has one.
+pub(crate) trait Finding {
+    fn parts(self) -> (BugCheck, String);
+}
+
+impl Finding for &str {
+    fn parts(self) -> (BugCheck, String) {
+        (BugCheck::NONE, self.into())
+    }
+}
+
+impl Finding for String {
+    fn parts(self) -> (BugCheck, String) {
+        (BugCheck::NONE, self)
+    }
+}
+
+impl<T: Into<String>> Finding for (BugCheck, T) {
+    fn parts(self) -> (BugCheck, String) {
+        (self.0, self.1.into())
     }
 }
 

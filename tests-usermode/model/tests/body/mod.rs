@@ -9,7 +9,7 @@ mod common;
 use std::{cell::Cell, sync::Arc};
 
 use nt::{DRIVER_OBJECT, UNICODE_STRING};
-use ntmodel::{Kernel, Rule, Violation};
+use ntmodel::{Config, Kernel, Rule, Violation};
 
 thread_local! {
     static BODY: Cell<Option<fn()>> = const { Cell::new(None) };
@@ -25,6 +25,11 @@ unsafe extern "C" fn entry(_: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> i32
 pub fn run(kernel: &Arc<Kernel>, body: fn()) {
     BODY.set(Some(body));
     common::load(kernel, entry);
+}
+
+/// Checks that a body breaks no rule.
+pub fn passes(body: fn()) {
+    run(&Kernel::new(Config::default()), body);
 }
 
 /// Runs a body as a driver's code; returns the violation that stops it.

@@ -5,8 +5,8 @@
 use std::{ffi::c_void, ptr::null_mut};
 
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, HANDLE, IO_WORKITEM, IRP, NTSTATUS, STATUS_SUCCESS,
-    UNICODE_STRING,
+    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, GUID, HANDLE, IO_WORKITEM, IRP, NTSTATUS,
+    STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Rule, Violation};
 
@@ -19,6 +19,20 @@ macro_rules! nt {
         unsafe { nt::$($routine)::+($($argument),*) }
     };
 }
+
+/// The class of a device interface, or a provider.
+pub static CLASS: GUID = GUID {
+    Data1: 1,
+    Data2: 2,
+    Data3: 3,
+    Data4: [4; 8],
+};
+
+pub const NO_STRING: UNICODE_STRING = UNICODE_STRING {
+    Length: 0,
+    MaximumLength: 0,
+    Buffer: null_mut(),
+};
 
 /// Lends a string to a routine.
 pub fn with_string<R>(text: &str, routine: impl FnOnce(*mut UNICODE_STRING) -> R) -> R {

@@ -11,14 +11,14 @@ use std::{
 };
 
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, EventCategoryDeviceInterfaceChange, FAST_MUTEX, GUID, HANDLE,
+    DEVICE_OBJECT, DRIVER_OBJECT, EventCategoryDeviceInterfaceChange, FAST_MUTEX, HANDLE,
     IO_STATUS_BLOCK, IRP, KMUTEX, NTSTATUS, OBJECT_ATTRIBUTES, RTL_BITMAP, STATUS_SUCCESS,
     UNICODE_STRING,
 };
 use ntmodel::{Driver, Kernel};
 
 use crate::{
-    call::{wait, with_string},
+    call::{CLASS, wait, with_string},
     frame::{CORRECT, allocate, free},
     steps::{Steps, complete, entry, lower, one_request as one, skip, two_requests as two},
 };
@@ -238,12 +238,7 @@ impl<const M: u8> Steps for Told<M> {
     fn pass_down(device: *mut DEVICE_OBJECT, own: &Counted, irp: *mut IRP) -> NTSTATUS {
         let is_pnp = nt!(irp::major_function(irp)) == nt::IRP_MJ_PNP;
         if is_pnp && nt!(irp::minor_function(irp)) == nt::IRP_MN_START_DEVICE {
-            let mut class = GUID {
-                Data1: 1,
-                Data2: 2,
-                Data3: 3,
-                Data4: [4; 8],
-            };
+            let mut class = CLASS;
             let (none, name) = (null_mut(), own.name.get());
             let pdo = lower::<Self>(device);
             nt!(IoRegisterDeviceInterface(pdo, &raw const class, none, name));

@@ -8,13 +8,13 @@ use std::{
 };
 
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, GUID, HANDLE, IRP, KEVENT, MDL, NTSTATUS,
+    DEVICE_OBJECT, DRIVER_OBJECT, HANDLE, IRP, KEVENT, MDL, NTSTATUS,
     STATUS_MORE_PROCESSING_REQUIRED, STATUS_NOT_SUPPORTED, STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Driver, Kernel};
 
 use crate::{
-    call::{on_completion, start_thread, wait},
+    call::{CLASS, on_completion, start_thread, wait},
     frame::{CORRECT, TAG, initialise_event, set_event},
     steps::{FIRST, SECOND, Steps, complete, lower, one_request as one},
 };
@@ -53,16 +53,10 @@ impl<const M: u8> Steps for Registers<M> {
         irp: *mut IRP,
         _: u32,
     ) -> NTSTATUS {
-        let class = GUID {
-            Data1: 1,
-            Data2: 2,
-            Data3: 3,
-            Data4: [4; 8],
-        };
         let (none, pdo) = (null_mut(), lower::<Self>(device));
         let status = nt!(IoRegisterDeviceInterface(
             pdo,
-            &raw const class,
+            &raw const CLASS,
             none,
             own.get()
         ));

@@ -4,7 +4,7 @@
 
 use std::{ptr::addr_of_mut, sync::Arc, time::Duration};
 
-use crate::call::create_device;
+use crate::call::{create_device, create_named_device};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IRP, NTSTATUS, STATUS_PENDING, STATUS_SUCCESS,
     UNICODE_STRING,
@@ -28,6 +28,9 @@ pub trait Steps: Sized + 'static {
 
     /// Whether the pointer to the lower device object is set before the driver can get an IRP.
     const ATTACHES_SAFELY: bool = false;
+
+    /// The name of the device object.
+    const NAME: Option<&str> = None;
 
     /// Initialises the data in `AddDevice`.
     fn add(_: *mut DEVICE_OBJECT, _: &Self::Own) {}
@@ -143,7 +146,10 @@ unsafe extern "C" fn add_device<S: Steps>(
     pdo: *mut DEVICE_OBJECT,
 ) -> NTSTATUS {
     let size = u32::try_from(size_of::<Extension<S::Own>>()).expect("the extension is small");
-    let device = create_device(driver, size);
+    let device = match S::NAME {
+        Some(name) => create_named_device(driver, size, name, 0, 0).expect("the name is free"),
+        None => create_device(driver, size),
+    };
     // SAFETY: the device object was just created.
     let start = unsafe { (*device).DeviceExtension }.cast::<Extension<S::Own>>();
     // SAFETY: the extension has this size, and is not in use yet.

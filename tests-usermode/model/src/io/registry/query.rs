@@ -130,12 +130,11 @@ impl Query<'_> {
         let is_raw = entry.Flags & RTL_QUERY_REGISTRY_NOEXPAND != 0;
         let expands = value.kind == REG_EXPAND_SZ && !is_raw;
         self.call.require(!expands, Rule::RegistryQuery, || {
-            let what = format!(
+            format!(
                 "the value {} has references to environment variables: a driver gives RTL_QUERY_REGISTRY_NOEXPAND, since the routines that \
                  expand them are unsafe",
                 value.name
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
         if entry.Flags & RTL_QUERY_REGISTRY_DIRECT != 0 {
             if value.kind == REG_MULTI_SZ && !is_raw {
