@@ -15,7 +15,7 @@ use std::{
     },
 };
 
-use call::{join_thread, start_thread};
+use call::{initialise_dpc, join_thread, spawn, start_thread};
 use common::{delete, passes, scenario};
 use nt::{
     DEVICE_OBJECT, IRP, KDEVICE_QUEUE, KDPC, KSPIN_LOCK, KTIMER, LIST_ENTRY, NTSTATUS,
@@ -73,12 +73,7 @@ impl<const BY: u8, const AFTER: bool> Given<BY, AFTER> {
         nt!(KeInitializeSpinLock(this.lock.get()));
         nt!(KeInitializeDeviceQueue(this.queue.get()));
         nt!(KeInitializeTimer(this.timer.get()));
-        let context = (&raw const *this).cast_mut().cast();
-        nt!(KeInitializeDpc(
-            this.dpc.get(),
-            Some(Self::expired),
-            context
-        ));
+        initialise_dpc(this.dpc.get(), &*this, Self::take);
         this
     }
 
@@ -173,26 +168,11 @@ impl<const BY: u8, const AFTER: bool> Given<BY, AFTER> {
             nt!(ExFreePool(block));
         }
     }
-
-    unsafe extern "C" fn expired(
-        _: *mut KDPC,
-        context: *mut c_void,
-        _: *mut c_void,
-        _: *mut c_void,
-    ) {
-        // SAFETY: the context is a value that lives until the DPC has run.
-        unsafe { &*context.cast::<Self>() }.take();
-    }
-
-    unsafe extern "C" fn gives(context: *mut c_void) {
-        // SAFETY: the context is a value that lives until the thread has ended.
-        unsafe { &*context.cast::<Self>() }.give();
-    }
 }
 
 fn given<const BY: u8, const AFTER: bool>(device: *mut DEVICE_OBJECT) {
     let given = Given::<BY, AFTER>::new();
-    let thread = start_thread(Given::<BY, AFTER>::gives, &raw const *given);
+    let thread = spawn(&*given, Given::<BY, AFTER>::give);
     if !matches!(BY, TIMER | TIMER_EX | COALESCABLE) {
         given.take();
     }

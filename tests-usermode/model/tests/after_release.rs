@@ -15,7 +15,7 @@ use std::{
     ptr::null_mut,
 };
 
-use call::{join_thread, start_thread, wait};
+use call::{join_thread, spawn, start_thread, wait};
 use common::{breaks, delete, event, initialise, passes, set};
 use nt::{DEVICE_OBJECT, DelayedWorkQueue, KEVENT, LIST_ENTRY, WORK_QUEUE_ITEM};
 use ntmodel::Rule;
@@ -99,16 +99,11 @@ impl<const LOCK: u8, const AFTER: bool> Taken<LOCK, AFTER> {
             nt!(ExFreePool(block));
         }
     }
-
-    unsafe extern "C" fn thread(context: *mut c_void) {
-        // SAFETY: the context is a value that lives until the thread has ended.
-        unsafe { &*context.cast::<Self>() }.take();
-    }
 }
 
 fn taken_twice<const LOCK: u8, const AFTER: bool>(device: *mut DEVICE_OBJECT) {
     let taken = Taken::<LOCK, AFTER>::new();
-    let thread = start_thread(Taken::<LOCK, AFTER>::thread, &raw const *taken);
+    let thread = spawn(&*taken, Taken::<LOCK, AFTER>::take);
     taken.take();
     join_thread(thread);
     if LOCK == RESOURCE {
@@ -151,22 +146,20 @@ impl Operation {
     }
 
     /// Ends the operation, whose state is changed before or after that.
-    unsafe extern "C" fn ends<const AFTER: bool>(context: *mut c_void) {
-        // SAFETY: the context is an operation that lives until it has ended.
-        let this = unsafe { &*context.cast::<Self>() };
+    fn ends<const AFTER: bool>(&self) {
         if !AFTER {
-            this.state.set(0);
+            self.state.set(0);
         }
-        set(this.done.get());
+        set(self.done.get());
         if AFTER {
-            this.state.set(0);
+            self.state.set(0);
         }
     }
 }
 
 fn freed_when_it_has_ended<const AFTER: bool>(device: *mut DEVICE_OBJECT) {
     let operation = Operation::new();
-    let thread = start_thread(Operation::ends::<AFTER>, &raw const *operation);
+    let thread = spawn(&*operation, Operation::ends::<AFTER>);
     wait(operation.done.get());
     drop(operation);
     join_thread(thread);
@@ -289,30 +282,28 @@ impl<const KIND: u8, const AFTER: bool> Protected<KIND, AFTER> {
     }
 
     /// Releases the protection. The last use is counted before or after that.
-    unsafe extern "C" fn ends(context: *mut c_void) {
-        // SAFETY: the context is a value that lives until the protection is given up.
-        let this = unsafe { &*context.cast::<Self>() };
+    fn ends(&self) {
         if !AFTER {
-            this.uses.set(0);
+            self.uses.set(0);
         }
         if KIND == RUN_DOWN {
-            nt!(ExReleaseRundownProtection(this.protection()));
+            nt!(ExReleaseRundownProtection(self.protection()));
         } else {
             nt!(IoReleaseRemoveLockEx(
-                this.protection(),
-                context,
+                self.protection(),
+                std::ptr::from_ref(self).cast_mut().cast(),
                 Self::SIZE
             ));
         }
         if AFTER {
-            this.uses.set(0);
+            self.uses.set(0);
         }
     }
 }
 
 fn freed_when_it_is_unprotected<const KIND: u8, const AFTER: bool>(device: *mut DEVICE_OBJECT) {
     let protected = Protected::<KIND, AFTER>::acquired();
-    let thread = start_thread(Protected::<KIND, AFTER>::ends, &raw const *protected);
+    let thread = spawn(&*protected, Protected::<KIND, AFTER>::ends);
     if KIND == RUN_DOWN {
         nt!(ExWaitForRundownProtectionRelease(protected.protection()));
     } else {

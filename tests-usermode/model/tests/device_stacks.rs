@@ -14,11 +14,11 @@ use std::{
     },
 };
 
-use call::{broke, on_completion};
-use common::{NO_CODE, event, initialise, set};
+use call::{broke, fill_in, on_completion, sets_event};
+use common::{NO_CODE, event, initialise};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, IO_STATUS_BLOCK, IRP, KEVENT, NTSTATUS,
-    STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS, UNICODE_STRING, irp as io,
+    STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Config, Driver, Kernel, Rule};
 use steps::{FIRST, SECOND, Stage, Steps, complete, end_of, entry, lower, mark};
@@ -158,11 +158,6 @@ fn the_io_manager_frees_the_mdls_of_an_irp() {
     passes::<AttachesMdl>();
 }
 
-unsafe extern "C" fn sets(_: *mut DEVICE_OBJECT, _: *mut IRP, event: *mut c_void) -> NTSTATUS {
-    set(event.cast());
-    STATUS_MORE_PROCESSING_REQUIRED
-}
-
 /// Sends a request of its own, which a driver below would forward at `DISPATCH_LEVEL`, and queries the alignment.
 struct Asks;
 
@@ -284,7 +279,7 @@ fn a_request_that_a_completion_routine_keeps_is_marked_pending() {
 unsafe extern "C" fn marks(_: *mut DEVICE_OBJECT, irp: *mut IRP, event: *mut c_void) -> NTSTATUS {
     mark(irp);
     // SAFETY: as the other routine.
-    unsafe { sets(null_mut(), irp, event) }
+    unsafe { sets_event(null_mut(), irp, event) }
 }
 
 /// Marks its own request pending in its completion routine, where it has no stack location.
@@ -296,15 +291,8 @@ impl Filter for MarksOwn {
         let done: *mut KEVENT = &raw mut done;
         initialise(done);
         let own = nt!(IoAllocateIrp(4, 0));
-        let next = nt!(irp::IoGetNextIrpStackLocation(own));
-        let parameters = io::IoControl {
-            code: SECOND,
-            input_length: 0,
-            output_length: 0,
-        };
-        nt!(set_io_control(next, nt::IRP_MJ_DEVICE_CONTROL, parameters));
-        let context = done.cast();
-        on_completion(own, marks, context);
+        fill_in(own, SECOND);
+        on_completion(own, marks, done.cast());
         nt!(IofCallDriver(below, own));
         complete(irp, STATUS_SUCCESS)
     }

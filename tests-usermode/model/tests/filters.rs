@@ -15,11 +15,11 @@ use std::{
     },
 };
 
-use call::{broke, on_completion, wait};
-use common::{event, found_in, initialise, set};
+use call::{broke, on_completion, sets_event, wait};
+use common::{event, found_in, initialise};
 use nt::{
     DEVICE_OBJECT, IRP, KEVENT, KSPIN_LOCK, LIST_ENTRY, NTSTATUS, STATUS_CANCELLED,
-    STATUS_MORE_PROCESSING_REQUIRED, STATUS_NOT_FOUND, STATUS_PENDING, STATUS_SUCCESS, irp as io,
+    STATUS_NOT_FOUND, STATUS_PENDING, STATUS_SUCCESS, irp as io,
 };
 use ntmodel::{
     Config, Kernel, Rule,
@@ -218,11 +218,6 @@ impl Filter for PendsAll {
     }
 }
 
-unsafe extern "C" fn keeps(_: *mut DEVICE_OBJECT, _: *mut IRP, done: *mut c_void) -> NTSTATUS {
-    set(done.cast());
-    STATUS_MORE_PROCESSING_REQUIRED
-}
-
 /// Waits for a request that the lower driver pends, and completes it.
 struct Waits;
 
@@ -234,7 +229,7 @@ impl Filter for Waits {
         let done: *mut KEVENT = &raw mut done;
         initialise(done);
         copy(irp);
-        on_completion(irp, keeps, done.cast());
+        on_completion(irp, sets_event, done.cast());
         if call(lower, irp) == STATUS_PENDING {
             wait(done);
         }

@@ -10,7 +10,7 @@ use std::{
     ptr::null_mut,
 };
 
-use call::{create_device, join_thread, start_thread, wait};
+use call::{create_device, initialise_dpc, join_thread, spawn, wait};
 use common::{delete, initialise, scenario, set};
 use nt::{
     DEVICE_OBJECT, DISPATCH_LEVEL, IO_CSQ, IO_REMOVE_LOCK, IRP, KDPC, KEVENT, KSPIN_LOCK,
@@ -81,11 +81,6 @@ impl<const LATE: bool> Queue<LATE> {
             ));
         }
     }
-
-    unsafe extern "C" fn takes(context: *mut c_void) {
-        // SAFETY: the context is a value that lives until the thread has ended.
-        unsafe { &*context.cast::<Self>() }.take();
-    }
 }
 
 fn queued<const LATE: bool>(device: *mut DEVICE_OBJECT) {
@@ -104,7 +99,7 @@ fn queued<const LATE: bool>(device: *mut DEVICE_OBJECT) {
         SIZE
     ));
     nt!(KeInitializeSpinLock(queue.lock.get()));
-    let thread = start_thread(Queue::<LATE>::takes, &raw const *queue);
+    let thread = spawn(&*queue, Queue::<LATE>::take);
     if !LATE {
         queue.acquire();
     }
@@ -208,21 +203,19 @@ impl<const WHAT: u8, const WAITS: bool> Shared<WHAT, WAITS> {
         }
     }
 
-    unsafe extern "C" fn then(context: *mut c_void) {
-        // SAFETY: the context is a value that lives until the thread has ended.
-        let this = unsafe { &*context.cast::<Self>() };
+    fn then(&self) {
         if WAITS {
-            wait(this.event.get());
+            wait(self.event.get());
         } else {
-            set(this.thread_begins.get());
+            set(self.thread_begins.get());
         }
         match WHAT {
-            MDL => nt!(IoFreeMdl(this.object.cast())),
+            MDL => nt!(IoFreeMdl(self.object.cast())),
             DELETED => {
-                nt!(ObfDereferenceObject(this.object));
+                nt!(ObfDereferenceObject(self.object));
             }
             _ => {
-                assert!(nt!(IoCsqRemoveNextIrp(this.csq.get(), null_mut())).is_null());
+                assert!(nt!(IoCsqRemoveNextIrp(self.csq.get(), null_mut())).is_null());
             }
         }
     }
@@ -230,7 +223,7 @@ impl<const WHAT: u8, const WAITS: bool> Shared<WHAT, WAITS> {
 
 fn shared<const WHAT: u8, const WAITS: bool>(device: *mut DEVICE_OBJECT) {
     let shared = Shared::<WHAT, WAITS>::new(device);
-    let thread = start_thread(Shared::<WHAT, WAITS>::then, &raw const *shared);
+    let thread = spawn(&*shared, Shared::<WHAT, WAITS>::then);
     // Only this routine is in its step.
     set(shared.begins.get());
     shared.first();
@@ -267,16 +260,9 @@ struct Targeted<const FREES: bool> {
 }
 
 impl<const FREES: bool> Targeted<FREES> {
-    unsafe extern "C" fn runs(_: *mut KDPC, context: *mut c_void, _: *mut c_void, _: *mut c_void) {
-        // SAFETY: the context is a value that lives until the DPC has run.
-        unsafe { &*context.cast::<Self>() }.has_run.set(true);
-    }
-
-    unsafe extern "C" fn queues(context: *mut c_void) {
-        // SAFETY: the context is a value that lives until the thread has ended.
-        let this = unsafe { &*context.cast::<Self>() };
-        nt!(KeSetTargetProcessorDpc(this.dpc.get(), 0));
-        nt!(KeInsertQueueDpc(this.dpc.get(), null_mut(), null_mut()));
+    fn queues(&self) {
+        nt!(KeSetTargetProcessorDpc(self.dpc.get(), 0));
+        nt!(KeInsertQueueDpc(self.dpc.get(), null_mut(), null_mut()));
     }
 }
 
@@ -288,13 +274,12 @@ fn targeted<const FREES: bool>(device: *mut DEVICE_OBJECT) {
         block: nt!(ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 8, 1)),
     });
     initialise(targeted.event.get());
-    let context = (&raw const *targeted).cast_mut().cast();
-    nt!(KeInitializeDpc(
+    initialise_dpc(
         targeted.dpc.get(),
-        Some(Targeted::<FREES>::runs),
-        context
-    ));
-    let thread = start_thread(Targeted::<FREES>::queues, &raw const *targeted);
+        &*targeted,
+        |targeted: &Targeted<FREES>| targeted.has_run.set(true),
+    );
+    let thread = spawn(&*targeted, Targeted::<FREES>::queues);
     // Another thread can run after this.
     set(targeted.event.get());
     let irql = nt!(KfRaiseIrql(DISPATCH_LEVEL));

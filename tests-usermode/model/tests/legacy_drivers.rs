@@ -5,12 +5,12 @@ mod call;
 mod common;
 mod steps;
 
-use std::{ffi::c_void, ptr::null_mut, sync::Arc};
+use std::{ptr::null_mut, sync::Arc};
 
-use call::{create_device, with_string};
+use call::{create_device, fill_in, on_completion, sets_event, with_string};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IRP, NTSTATUS, STATUS_CANCELLED, STATUS_PENDING,
-    STATUS_SUCCESS, UNICODE_STRING, irp as io,
+    STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Access, Config, Driver, Kernel, User};
 use steps::{FIRST, Steps, complete, entry, holds, mark};
@@ -189,11 +189,6 @@ fn outstanding(driver: *mut DRIVER_OBJECT) -> *mut Outstanding {
     common::extension(device).cast()
 }
 
-unsafe extern "C" fn ends(_: *mut DEVICE_OBJECT, _: *mut IRP, event: *mut c_void) -> NTSTATUS {
-    nt!(KeSetEvent(event.cast(), 0, 0));
-    nt::STATUS_MORE_PROCESSING_REQUIRED
-}
-
 unsafe extern "C" fn has_outstanding(
     driver: *mut DRIVER_OBJECT,
     _: *mut UNICODE_STRING,
@@ -213,22 +208,8 @@ unsafe extern "C" fn has_outstanding(
     assert_eq!(status, STATUS_SUCCESS);
     common::initialise(&raw mut request.ended);
     request.irp = nt!(IoAllocateIrp(1, 0));
-    let next = nt!(IoGetNextIrpStackLocation(request.irp));
-    let parameters = io::IoControl {
-        code: FIRST,
-        input_length: 0,
-        output_length: 0,
-    };
-    nt!(set_io_control(next, nt::IRP_MJ_DEVICE_CONTROL, parameters));
-    let context = (&raw mut request.ended).cast();
-    nt!(irp::IoSetCompletionRoutine(
-        request.irp,
-        Some(ends),
-        context,
-        true,
-        true,
-        true
-    ));
+    fill_in(request.irp, FIRST);
+    on_completion(request.irp, sets_event, (&raw mut request.ended).cast());
     assert_eq!(nt!(IofCallDriver(below, request.irp)), STATUS_PENDING);
     STATUS_SUCCESS
 }

@@ -6,7 +6,7 @@ mod steps;
 
 use std::{cell::UnsafeCell, ffi::c_void, ptr::null_mut, sync::atomic::AtomicI32};
 
-use call::{queue_work, wait};
+use call::{initialise_dpc, queue_work, wait};
 use nt::{DEVICE_OBJECT, IRP, KDPC, KEVENT, KSPIN_LOCK, KTIMER, NTSTATUS, STATUS_SUCCESS};
 use ntmodel::{
     Rule,
@@ -165,15 +165,9 @@ fn an_event_orders_what_comes_before_it() {
     );
 }
 
-unsafe extern "C" fn counting_dpc(_: *mut KDPC, own: *mut c_void, _: *mut c_void, _: *mut c_void) {
-    // SAFETY: the DPC's context is the device extension.
-    unsafe { &*own.cast::<Counter>() }.count();
-}
-
 /// Sets a timer whose DPC counts.
 fn set_timer(own: &Counter) {
-    let context = (&raw const *own).cast_mut().cast();
-    nt!(KeInitializeDpc(own.dpc.get(), Some(counting_dpc), context));
+    initialise_dpc(own.dpc.get(), own, Counter::count);
     nt!(KeInitializeTimer(own.timer.get()));
     nt!(KeSetTimer(own.timer.get(), -10_000, own.dpc.get()));
 }

@@ -7,19 +7,17 @@ mod common;
 
 use std::{
     cell::Cell,
-    ffi::c_void,
     ptr::{addr_of_mut, null_mut},
     sync::Arc,
 };
 
-use call::{broke, create_device, on_completion, wait};
-use common::{NO_CODE, event, found_in, initialise, set};
+use call::{broke, create_device, on_completion, sets_event, wait};
+use common::{NO_CODE, event, found_in, initialise};
 use nt::{
     DEVICE_OBJECT, DO_BUFFERED_IO, DO_DIRECT_IO, DO_POWER_PAGABLE, DRIVER_OBJECT, IO_REMOVE_LOCK,
     IRP, IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_CAPABILITIES,
     IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, KEVENT,
-    NTSTATUS, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
-    UNICODE_STRING,
+    NTSTATUS, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL, UNICODE_STRING,
 };
 use ntmodel::{
     BusAnswer, Config, Driver, Kernel, Rule,
@@ -130,18 +128,13 @@ fn complete(irp: *mut IRP, status: NTSTATUS) -> NTSTATUS {
     status
 }
 
-unsafe extern "C" fn sets(_: *mut DEVICE_OBJECT, _: *mut IRP, done: *mut c_void) -> NTSTATUS {
-    set(done.cast());
-    STATUS_MORE_PROCESSING_REQUIRED
-}
-
 /// Passes a request on, waits until the lower drivers have completed it, and returns the status.
 fn pass_and_wait(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     let mut done = event();
     let done: *mut KEVENT = &raw mut done;
     initialise(done);
     nt!(irp::IoCopyCurrentIrpStackLocationToNext(irp));
-    on_completion(irp, sets, done.cast());
+    on_completion(irp, sets_event, done.cast());
     let status = nt!(IofCallDriver(lower, irp));
     if status == STATUS_PENDING {
         wait(done);

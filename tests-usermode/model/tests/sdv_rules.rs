@@ -11,11 +11,10 @@ use std::{
     sync::Arc,
 };
 
-use call::{broke, on_completion, wait};
+use call::{broke, on_completion, sets_event, wait};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, IO_STATUS_BLOCK, IRP, KEVENT, KSPIN_LOCK, NTSTATUS,
-    STATUS_MORE_PROCESSING_REQUIRED, STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,
-    STATUS_UNSUCCESSFUL, UNICODE_STRING,
+    STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL, UNICODE_STRING,
 };
 use ntmodel::{DriverEntry, Kernel, PowerState, Rule, explore::Scenario};
 use steps::{
@@ -409,15 +408,6 @@ unsafe extern "C" fn sets(_: *mut DEVICE_OBJECT, _: *mut IRP, event: *mut c_void
     STATUS_SUCCESS
 }
 
-unsafe extern "C" fn sets_and_keeps(
-    _: *mut DEVICE_OBJECT,
-    _: *mut IRP,
-    event: *mut c_void,
-) -> NTSTATUS {
-    nt!(KeSetEvent(event.cast(), 0, 0));
-    STATUS_MORE_PROCESSING_REQUIRED
-}
-
 impl<const M: u8> Steps for Sets<M> {
     type Own = u64;
 
@@ -432,7 +422,7 @@ impl<const M: u8> Steps for Sets<M> {
         let sent = nt!(IoBuildDeviceIoControlRequest(
             SECOND, device, none, 0, none, 0, 0, event, block
         ));
-        let routine = if M == FAULTY { sets } else { sets_and_keeps };
+        let routine = if M == FAULTY { sets } else { sets_event };
         on_completion(sent, routine, event.cast());
         nt!(IofCallDriver(device, sent));
         wait(event);

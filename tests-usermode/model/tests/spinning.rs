@@ -10,6 +10,7 @@ use std::{
     sync::atomic::{AtomicI32, AtomicPtr, Ordering::SeqCst},
 };
 
+use call::initialise_dpc;
 use common::{NO_CODE, delete, passes, scenario, stops, stops_in_some_order};
 use nt::{DEVICE_OBJECT, KDPC, interlocked};
 use ntmodel::{
@@ -35,17 +36,13 @@ fn spin(flag: &AtomicI32) {
     }
 }
 
-unsafe extern "C" fn dpc_sets(_: *mut KDPC, flag: *mut c_void, _: *mut c_void, _: *mut c_void) {
-    // SAFETY: the context is a flag that its owner leaves alone until it is set.
-    unsafe { &*flag.cast::<AtomicI32>() }.store(1, SeqCst);
-}
-
 /// Spins for a DPC that is queued on the processor on which it spins.
 fn for_its_own_dpc(_: *mut DEVICE_OBJECT) {
     let flag = AtomicI32::new(0);
     let mut dpc = KDPC { Reserved: [0; 8] };
-    let context = (&raw const flag).cast_mut().cast();
-    nt!(KeInitializeDpc(&raw mut dpc, Some(dpc_sets), context));
+    initialise_dpc(&raw mut dpc, &flag, |flag: &AtomicI32| {
+        flag.store(1, SeqCst)
+    });
     let irql = raise();
     nt!(KeInsertQueueDpc(&raw mut dpc, null_mut(), null_mut()));
     spin(&flag);

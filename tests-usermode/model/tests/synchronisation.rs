@@ -9,12 +9,13 @@ mod steps;
 use std::{cell::UnsafeCell, ffi::c_void, hint::black_box, mem::zeroed, ptr::null_mut};
 
 use body::{found, passes, stops};
+use call::initialise_dpc;
 use nt::{
     DEVICE_OBJECT, EX_RUNDOWN_REF, EX_SPIN_LOCK, FAST_MUTEX, IRP, KDPC, KEVENT, KMUTEX, KSEMAPHORE,
     KTIMER, NTSTATUS, SLIST_ENTRY, SLIST_HEADER, STATUS_SUCCESS, STATUS_TIMEOUT,
 };
 use ntmodel::{Rule, explore::Shared};
-use steps::{SECOND, Steps, breaks, complete, holds, one_request, own, two_requests};
+use steps::{SECOND, Steps, breaks, complete, holds, one_request, two_requests};
 
 /// Runs code that breaks no rule.
 fn wait(object: *mut c_void) -> NTSTATUS {
@@ -503,14 +504,7 @@ struct Timed {
     count: UnsafeCell<u32>,
 }
 
-unsafe extern "C" fn counts_to_three(
-    _: *mut KDPC,
-    own: *mut c_void,
-    _: *mut c_void,
-    _: *mut c_void,
-) {
-    // SAFETY: the DPC's context is the device extension.
-    let own = unsafe { &*own.cast::<Timed>() };
+fn counts_to_three(own: &Timed) {
     // SAFETY: the DPCs of one timer run one after the other.
     let count = unsafe { &mut *own.count.get() };
     *count += 1;
@@ -522,14 +516,9 @@ unsafe extern "C" fn counts_to_three(
 impl<const CANCELS: bool> Steps for Periodic<CANCELS> {
     type Own = Timed;
 
-    fn control(device: *mut DEVICE_OBJECT, timed: &Timed, irp: *mut IRP, _: u32) -> NTSTATUS {
-        let context = (&raw const *own::<Self>(device)).cast_mut().cast();
+    fn control(_: *mut DEVICE_OBJECT, timed: &Timed, irp: *mut IRP, _: u32) -> NTSTATUS {
         nt!(KeInitializeEvent(timed.done.get(), 0, 0));
-        nt!(KeInitializeDpc(
-            timed.dpc.get(),
-            Some(counts_to_three),
-            context
-        ));
+        initialise_dpc(timed.dpc.get(), timed, counts_to_three);
         nt!(KeInitializeTimer(timed.timer.get()));
         let was_set = nt!(KeSetTimerEx(timed.timer.get(), -10_000, 1, timed.dpc.get()));
         assert_eq!(was_set, 0);

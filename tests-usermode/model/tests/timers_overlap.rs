@@ -10,6 +10,7 @@ use std::{
     ptr::null_mut,
 };
 
+use call::initialise_dpc;
 use common::{delete, scenario};
 use nt::{DEVICE_OBJECT, KDPC, KSPIN_LOCK, KTIMER};
 use ntmodel::{
@@ -26,17 +27,15 @@ struct Taken<const AFTER: bool> {
 }
 
 impl<const AFTER: bool> Taken<AFTER> {
-    unsafe extern "C" fn take(_: *mut KDPC, context: *mut c_void, _: *mut c_void, _: *mut c_void) {
-        // SAFETY: the context is a value that lives until the DPC has run.
-        let this = unsafe { &*context.cast::<Self>() };
-        nt!(KeAcquireSpinLockAtDpcLevel(this.lock.get()));
-        let block = this.block.get();
+    fn take(&self) {
+        nt!(KeAcquireSpinLockAtDpcLevel(self.lock.get()));
+        let block = self.block.get();
         if !AFTER {
-            this.block.set(null_mut());
+            self.block.set(null_mut());
         }
-        nt!(KeReleaseSpinLockFromDpcLevel(this.lock.get()));
+        nt!(KeReleaseSpinLockFromDpcLevel(self.lock.get()));
         if AFTER {
-            this.block.set(null_mut());
+            self.block.set(null_mut());
         }
         if !block.is_null() {
             nt!(ExFreePool(block));
@@ -52,14 +51,9 @@ fn taken<const AFTER: bool>(device: *mut DEVICE_OBJECT) {
         dpcs: [const { UnsafeCell::new(KDPC { Reserved: [0; 8] }) }; 2],
     });
     nt!(KeInitializeSpinLock(taken.lock.get()));
-    let context: *mut c_void = (&raw const *taken).cast_mut().cast();
     for (timer, dpc) in taken.timers.iter().zip(&taken.dpcs) {
         nt!(KeInitializeTimer(timer.get()));
-        nt!(KeInitializeDpc(
-            dpc.get(),
-            Some(Taken::<AFTER>::take),
-            context
-        ));
+        initialise_dpc(dpc.get(), &*taken, Taken::take);
     }
     for (timer, dpc) in taken.timers.iter().zip(&taken.dpcs) {
         nt!(KeSetTimer(timer.get(), -1, dpc.get()));

@@ -13,7 +13,7 @@ use std::{
     sync::atomic::{AtomicBool, AtomicPtr, Ordering::SeqCst},
 };
 
-use call::{join_thread, start_thread};
+use call::{join_thread, spawn, start_thread};
 use common::{breaks, delete, passes};
 use nt::{DEVICE_OBJECT, KEVENT, STATUS_SUCCESS};
 use ntmodel::Rule;
@@ -81,25 +81,23 @@ impl<const WHAT: u8, const TESTS: bool> Used<WHAT, TESTS> {
         }
     }
 
-    unsafe extern "C" fn uses(context: *mut c_void) {
-        // SAFETY: the context is a value that lives until the thread has ended.
-        let this = unsafe { &*context.cast::<Self>() };
-        if !this.is_own(this.is_freed.get()) {
+    fn uses(&self) {
+        if !self.is_own(self.is_freed.get()) {
             return;
         }
-        this.is_taken.store(true, SeqCst);
-        common::set(this.event.get());
+        self.is_taken.store(true, SeqCst);
+        common::set(self.event.get());
         if WHAT == MDL {
-            nt!(MmBuildMdlForNonPagedPool(this.object.cast()));
+            nt!(MmBuildMdlForNonPagedPool(self.object.cast()));
         } else {
-            nt!(IoReuseIrp(this.object.cast(), STATUS_SUCCESS));
+            nt!(IoReuseIrp(self.object.cast(), STATUS_SUCCESS));
         }
     }
 }
 
 fn used<const WHAT: u8, const TESTS: bool>(device: *mut DEVICE_OBJECT) {
     let used = Used::<WHAT, TESTS>::new();
-    let thread = start_thread(Used::<WHAT, TESTS>::uses, &raw const *used);
+    let thread = spawn(&*used, Used::<WHAT, TESTS>::uses);
     used.free_if_unused();
     join_thread(thread);
     if !used.is_freed.get() {

@@ -2,10 +2,13 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use std::{ffi::c_void, ptr::null_mut};
+use std::{
+    ffi::c_void,
+    ptr::{NonNull, from_ref, null_mut},
+};
 
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, GUID, HANDLE, IO_WORKITEM, IRP, NTSTATUS,
+    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, GUID, HANDLE, IO_WORKITEM, IRP, KDPC, NTSTATUS,
     STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Rule, Violation};
@@ -111,6 +114,29 @@ pub fn wait<T>(object: *mut T) -> NTSTATUS {
     nt!(KeWaitForSingleObject(object.cast(), 0, 0, 0, null_mut()))
 }
 
+/// Runs a routine, which is a function, with a context.
+fn run<T, R: Fn(&T) + Copy>(context: *mut c_void) {
+    const { assert!(size_of::<R>() == 0, "the routine captures a value") };
+    // SAFETY: the test had a value of the type, which has no bytes and can be copied.
+    let routine = unsafe { NonNull::<R>::dangling().read() };
+    // SAFETY: a correct driver keeps the context until the routine has run, and the model detects the others.
+    routine(unsafe { &*context.cast::<T>() });
+}
+
+/// Initialises a DPC whose routine gets a reference to its context.
+pub fn initialise_dpc<T, R: Fn(&T) + Copy>(dpc: *mut KDPC, context: &T, _: R) {
+    unsafe extern "C" fn dpc_routine<T, R: Fn(&T) + Copy>(
+        _: *mut KDPC,
+        context: *mut c_void,
+        _: *mut c_void,
+        _: *mut c_void,
+    ) {
+        run::<T, R>(context);
+    }
+    let (routine, context) = (dpc_routine::<T, R>, from_ref(context).cast_mut().cast());
+    nt!(KeInitializeDpc(dpc, Some(routine), context));
+}
+
 /// Starts a thread of the driver; returns its handle.
 pub fn start_thread(
     routine: unsafe extern "C" fn(*mut c_void),
@@ -130,6 +156,14 @@ pub fn start_thread(
     ));
     assert_eq!(status, STATUS_SUCCESS);
     handle
+}
+
+/// Starts a thread whose routine gets a reference to its context; returns its handle.
+pub fn spawn<T, R: Fn(&T) + Copy>(context: &T, _: R) -> HANDLE {
+    unsafe extern "C" fn thread<T, R: Fn(&T) + Copy>(context: *mut c_void) {
+        run::<T, R>(context);
+    }
+    start_thread(thread::<T, R>, context)
 }
 
 /// Waits for the end of a thread, and closes its handle.
@@ -161,6 +195,27 @@ pub fn on_completion(
     nt!(irp::IoSetCompletionRoutine(
         irp, routine, context, true, true, true
     ));
+}
+
+/// A completion routine that sets an event, and leaves the IRP to the driver.
+pub unsafe extern "C" fn sets_event(
+    _: *mut DEVICE_OBJECT,
+    _: *mut IRP,
+    event: *mut c_void,
+) -> NTSTATUS {
+    nt!(KeSetEvent(event.cast(), 0, 0));
+    nt::STATUS_MORE_PROCESSING_REQUIRED
+}
+
+/// Fills in the next stack location for an IOCTL without buffers.
+pub fn fill_in(irp: *mut IRP, code: u32) {
+    let parameters = nt::irp::IoControl {
+        code,
+        input_length: 0,
+        output_length: 0,
+    };
+    let next = nt!(irp::IoGetNextIrpStackLocation(irp));
+    nt!(set_io_control(next, nt::IRP_MJ_DEVICE_CONTROL, parameters));
 }
 
 /// Checks the rule that a driver has broken, the code of the bug check, and its first parameters.

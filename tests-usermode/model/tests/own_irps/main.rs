@@ -14,10 +14,10 @@ use std::{
     sync::Arc,
 };
 
-use call::{broke, on_completion, queue_work, wait};
+use call::{broke, fill_in, on_completion, queue_work, sets_event, wait};
 use nt::{
     DEVICE_OBJECT, IO_STATUS_BLOCK, IO_WORKITEM, IRP, KEVENT, NTSTATUS, STATUS_INVALID_PARAMETER,
-    STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS, irp as io,
+    STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS,
 };
 use ntmodel::{Config, Faults, Kernel, Rule, Violation};
 use steps::{FIRST, Stage, Steps, complete, end_of, found_in_some_order, holds, mark, one_request};
@@ -121,16 +121,6 @@ fn allocate(stack_size: i8) -> *mut IRP {
 
 fn free(irp: *mut IRP) {
     nt!(IoFreeIrp(irp));
-}
-
-fn fill_in(irp: *mut IRP, code: u32) {
-    let parameters = io::IoControl {
-        code,
-        input_length: 0,
-        output_length: 0,
-    };
-    let next = nt!(IoGetNextIrpStackLocation(irp));
-    nt!(set_io_control(next, nt::IRP_MJ_DEVICE_CONTROL, parameters));
 }
 
 fn send(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
@@ -423,11 +413,6 @@ fn reads_and_writes_are_built_with_buffers() {
 /// Sends an IRP in memory of its own, which it frees after it has returned, or before that.
 struct OwnMemory<const WAITS: bool>;
 
-unsafe extern "C" fn sets(_: *mut DEVICE_OBJECT, _: *mut IRP, event: *mut c_void) -> NTSTATUS {
-    nt!(KeSetEvent(event.cast(), 0, 0));
-    STATUS_MORE_PROCESSING_REQUIRED
-}
-
 impl<const WAITS: bool> Sends for OwnMemory<WAITS> {
     fn first(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
         let mut event = event();
@@ -437,7 +422,7 @@ impl<const WAITS: bool> Sends for OwnMemory<WAITS> {
         let own = nt!(ExAllocatePool2(0x40, size.into(), 1)).cast::<IRP>();
         nt!(IoInitializeIrp(own, size, stack_size(device)));
         fill_in(own, LATER);
-        on_completion(own, sets, event.cast());
+        on_completion(own, sets_event, event.cast());
         send(device, own);
         if WAITS {
             wait(event);

@@ -7,8 +7,8 @@ use ntmodel::Rule;
 
 use crate::{
     FAILS_LATER, LATER, NOTHING, NOW, Sends,
-    call::{broke, on_completion, wait},
-    free, send, sets,
+    call::{broke, on_completion, sets_event, wait},
+    free, send,
     steps::{complete, found_in_some_order, holds, one_request},
     stops,
 };
@@ -146,7 +146,7 @@ impl Sends for Completes {
             ended,
             block
         ));
-        on_completion(own, sets, back.cast());
+        on_completion(own, sets_event, back.cast());
         assert_eq!(send(device, own), STATUS_PENDING);
         wait(back);
         nt!(IofCompleteRequest(own, 0));

@@ -3,7 +3,7 @@
 use std::{
     cell::UnsafeCell,
     ffi::c_void,
-    ptr::{from_ref, null_mut},
+    ptr::null_mut,
     sync::{
         Arc,
         atomic::{AtomicPtr, Ordering::SeqCst},
@@ -17,8 +17,8 @@ use nt::{
 use ntmodel::Kernel;
 
 use crate::{
-    call::on_completion,
     call::wait,
+    call::{initialise_dpc, on_completion},
     frame::{
         Lock, allocate, free, get, initialise_event, put, set_event, wait_for, with_fast_mutex,
     },
@@ -39,24 +39,14 @@ struct Device {
     kept: AtomicPtr<IRP>,
 }
 
-unsafe extern "C" fn complete_kept(
-    _: *mut KDPC,
-    device: *mut c_void,
-    _: *mut c_void,
-    _: *mut c_void,
-) {
-    // SAFETY: the context is the driver's data, which stays while a request pends.
-    let device = unsafe { &*device.cast::<Device>() };
-    complete(device.kept.load(SeqCst), STATUS_SUCCESS);
-}
-
 impl Steps for Function {
     type Own = Device;
 
     fn add(_: *mut DEVICE_OBJECT, own: &Device) {
         nt!(KeInitializeTimer(own.timer.get()));
-        let context = from_ref(own).cast_mut().cast();
-        nt!(KeInitializeDpc(own.dpc.get(), Some(complete_kept), context));
+        initialise_dpc(own.dpc.get(), own, |own: &Device| {
+            complete(own.kept.load(SeqCst), STATUS_SUCCESS);
+        });
     }
 
     fn control(_: *mut DEVICE_OBJECT, own: &Device, irp: *mut IRP, code: u32) -> NTSTATUS {

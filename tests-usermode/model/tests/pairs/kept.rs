@@ -8,14 +8,14 @@ use std::{
 };
 
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, HANDLE, IRP, KEVENT, MDL, NTSTATUS,
-    STATUS_MORE_PROCESSING_REQUIRED, STATUS_NOT_SUPPORTED, STATUS_SUCCESS, UNICODE_STRING,
+    DEVICE_OBJECT, DRIVER_OBJECT, HANDLE, IRP, KEVENT, MDL, NTSTATUS, STATUS_NOT_SUPPORTED,
+    STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Driver, Kernel};
 
 use crate::{
-    call::{CLASS, on_completion, start_thread, wait},
-    frame::{CORRECT, TAG, initialise_event, set_event},
+    call::{CLASS, fill_in, on_completion, sets_event, start_thread, wait},
+    frame::{CORRECT, TAG, initialise_event},
     steps::{FIRST, SECOND, Steps, complete, lower, one_request as one},
 };
 
@@ -74,11 +74,6 @@ impl<const M: u8> Steps for Registers<M> {
 /// Describes a part of its memory for an IRP of its own, and frees the IRP with or without the MDL.
 struct Describes<const M: u8>;
 
-unsafe extern "C" fn keeps(_: *mut DEVICE_OBJECT, _: *mut IRP, event: *mut c_void) -> NTSTATUS {
-    set_event(event.cast());
-    STATUS_MORE_PROCESSING_REQUIRED
-}
-
 impl<const M: u8> Steps for Describes<M> {
     type Own = UnsafeCell<KEVENT>;
 
@@ -98,18 +93,8 @@ impl<const M: u8> Steps for Describes<M> {
         let block = nt!(ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 64, TAG));
         let mdl: *mut MDL = nt!(IoAllocateMdl(block, 64, 0, 0, sent));
         nt!(MmBuildMdlForNonPagedPool(mdl));
-        let next = nt!(irp::IoGetNextIrpStackLocation(sent));
-        let parameters = nt::irp::IoControl {
-            code: SECOND,
-            input_length: 0,
-            output_length: 0,
-        };
-        nt!(set_io_control(
-            next,
-            nt::IRP_MJ_INTERNAL_DEVICE_CONTROL,
-            parameters
-        ));
-        on_completion(sent, keeps, own.get().cast());
+        fill_in(sent, SECOND);
+        on_completion(sent, sets_event, own.get().cast());
         nt!(IofCallDriver(device, sent));
         wait(own.get());
         if M == CORRECT {

@@ -17,7 +17,7 @@ use nt::{
 };
 
 use crate::{
-    call::{join_thread, start_thread, wait},
+    call::{join_thread, spawn, wait},
     frame::{CORRECT, Lock, allocate, free, initialise_event, set_event},
     races::{FAULTY, Listed},
     steps::{FIRST, SECOND, Steps, complete, mark, one_request as one, two_requests as two},
@@ -189,9 +189,7 @@ struct Counted {
     thread: Cell<*mut c_void>,
 }
 
-unsafe extern "C" fn takes(own: *mut c_void) {
-    // SAFETY: the removal waits for the thread.
-    let own = unsafe { &*own.cast::<Counted>() };
+fn takes(own: &Counted) {
     wait(own.count.get());
     let list = own.listed.list.get();
     let entry = nt!(ExInterlockedRemoveHeadList(list, own.listed.lock.get()));
@@ -204,7 +202,7 @@ impl<const M: u8> Steps for Counts<M> {
     fn add(_: *mut DEVICE_OBJECT, own: &Counted) {
         own.listed.initialise();
         nt!(KeInitializeSemaphore(own.count.get(), 0, 8));
-        own.thread.set(start_thread(takes, own));
+        own.thread.set(spawn(own, takes));
     }
 
     fn control(_: *mut DEVICE_OBJECT, own: &Counted, irp: *mut IRP, _: u32) -> NTSTATUS {
@@ -233,9 +231,7 @@ struct Joined {
     mutex: UnsafeCell<KMUTEX>,
 }
 
-unsafe extern "C" fn acquires(own: *mut c_void) {
-    // SAFETY: the driver waits for the thread.
-    let own = unsafe { &*own.cast::<Joined>() };
+fn acquires(own: &Joined) {
     wait(own.mutex.get());
     nt!(KeReleaseMutex(own.mutex.get(), 0));
 }
@@ -249,7 +245,7 @@ impl<const M: u8> Steps for Joins<M> {
 
     fn control(_: *mut DEVICE_OBJECT, own: &Joined, irp: *mut IRP, _: u32) -> NTSTATUS {
         wait(own.mutex.get());
-        let thread = start_thread(acquires, own);
+        let thread = spawn(own, acquires);
         if M == FAULTY {
             join_thread(thread);
         }
@@ -270,9 +266,7 @@ struct Ended {
     thread: Cell<*mut c_void>,
 }
 
-unsafe extern "C" fn ends(own: *mut c_void) {
-    // SAFETY: the removal waits for the thread, in a correct driver.
-    let own = unsafe { &*own.cast::<Ended>() };
+fn ends(own: &Ended) {
     own.lock.with(|| ());
     set_event(own.event.get());
 }
@@ -283,7 +277,7 @@ impl<const M: u8> Steps for Ends<M> {
     fn add(_: *mut DEVICE_OBJECT, own: &Ended) {
         initialise_event(own.event.get());
         own.lock.initialise();
-        own.thread.set(start_thread(ends, own));
+        own.thread.set(spawn(own, ends));
     }
 
     fn remove(own: &Ended) {

@@ -23,7 +23,7 @@ use nt::{
 use ntmodel::{Config, Kernel};
 
 use crate::{
-    call::wait,
+    call::{initialise_dpc, wait},
     call::{on_completion, queue_work},
     frame::{CORRECT, Lock, TAG, allocate, free, get, initialise_event, put, set_event},
     steps::{FIRST, Stage, Steps, complete, end_of, entry, lower, mark, one_request as one},
@@ -170,14 +170,7 @@ struct Paged {
     event: UnsafeCell<KEVENT>,
 }
 
-unsafe extern "C" fn on_dpc<const M: u8>(
-    _: *mut KDPC,
-    own: *mut c_void,
-    _: *mut c_void,
-    _: *mut c_void,
-) {
-    // SAFETY: the context is the device extension, and the dispatch routine waits for the DPC.
-    let own = unsafe { &*own.cast::<Paged>() };
+fn on_dpc<const M: u8>(own: &Paged) {
     if M == READS_PAGED_IN_DPC {
         black_box(get(own.table.get()));
     }
@@ -190,8 +183,7 @@ impl<const M: u8> Steps for Pages<M> {
     fn add(_: *mut DEVICE_OBJECT, own: &Paged) {
         own.lock.initialise();
         initialise_event(own.event.get());
-        let context = from_ref(own).cast_mut().cast();
-        nt!(KeInitializeDpc(own.dpc.get(), Some(on_dpc::<M>), context));
+        initialise_dpc(own.dpc.get(), own, on_dpc::<M>);
         let block = nt!(ExAllocatePool2(POOL_FLAG_PAGED, 64, TAG));
         own.table.set(block.cast());
         put(own.table.get(), 1);

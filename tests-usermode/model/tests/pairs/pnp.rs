@@ -14,7 +14,7 @@ use nt::{
 use ntmodel::{Device, Kernel};
 
 use crate::{
-    call::{join_thread, start_thread},
+    call::{initialise_dpc, join_thread, spawn},
     frame::{CORRECT, Lock},
     steps::{FIRST, Stage, Steps, complete, end_of, entry, lower, mark, skip},
 };
@@ -63,9 +63,7 @@ impl Own {
     }
 }
 
-unsafe extern "C" fn polls<const M: u8>(own: *mut c_void) {
-    // SAFETY: the removal waits for the thread.
-    let own = unsafe { &*own.cast::<Own>() };
+fn polls<const M: u8>(own: &Own) {
     let tag = own.lock.get().cast();
     if own.acquire(tag) || M == IGNORES_FAILURE {
         own.lock.with(|| ());
@@ -73,14 +71,7 @@ unsafe extern "C" fn polls<const M: u8>(own: *mut c_void) {
     }
 }
 
-unsafe extern "C" fn deferred<const M: u8>(
-    _: *mut KDPC,
-    own: *mut c_void,
-    _: *mut c_void,
-    _: *mut c_void,
-) {
-    // SAFETY: the removal waits until the remove lock is released.
-    let own = unsafe { &*own.cast::<Own>() };
+fn deferred<const M: u8>(own: &Own) {
     let tag = own.pended.get().cast();
     if M == USES_AFTER_RELEASE {
         own.release(tag);
@@ -110,13 +101,9 @@ impl<const M: u8> Steps for Pnp<M> {
         ));
         own.lock.initialise();
         nt!(KeInitializeTimer(own.timer.get()));
-        nt!(KeInitializeDpc(
-            own.dpc.get(),
-            Some(deferred::<M>),
-            own.tag()
-        ));
+        initialise_dpc(own.dpc.get(), own, deferred::<M>);
         if matches!(M, HAS_THREAD | IGNORES_FAILURE) {
-            own.thread.set(start_thread(polls::<M>, own));
+            own.thread.set(spawn(own, polls::<M>));
         }
     }
 

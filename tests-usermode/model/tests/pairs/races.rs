@@ -2,8 +2,7 @@
 
 use std::{
     cell::{Cell, UnsafeCell},
-    ffi::c_void,
-    ptr::{from_ref, null_mut},
+    ptr::null_mut,
     sync::Arc,
 };
 
@@ -14,7 +13,7 @@ use nt::{
 use ntmodel::{Access, Kernel};
 
 use crate::{
-    call::wait,
+    call::{initialise_dpc, wait},
     frame::{CORRECT, Lock, allocate, free, get, initialise_event, set_event, wait_for},
     steps::{
         FIRST, SECOND, Stage, Steps, complete, end_of, mark, one_request as one,
@@ -102,19 +101,14 @@ struct Hurried {
     event: Cell<*mut KEVENT>,
 }
 
-unsafe extern "C" fn signals(_: *mut KDPC, own: *mut c_void, _: *mut c_void, _: *mut c_void) {
-    // SAFETY: the removal waits for the DPC.
-    let own = unsafe { &*own.cast::<Hurried>() };
-    set_event(own.event.get());
-}
-
 impl<const M: u8> Steps for Hurries<M> {
     type Own = Hurried;
 
     fn add(_: *mut DEVICE_OBJECT, own: &Hurried) {
         nt!(KeInitializeTimer(own.timer.get()));
-        let context = from_ref(own).cast_mut().cast();
-        nt!(KeInitializeDpc(own.dpc.get(), Some(signals), context));
+        initialise_dpc(own.dpc.get(), own, |own: &Hurried| {
+            set_event(own.event.get())
+        });
     }
 
     fn control(_: *mut DEVICE_OBJECT, own: &Hurried, irp: *mut IRP, _: u32) -> NTSTATUS {

@@ -27,7 +27,7 @@ use nt::{
 use ntmodel::Kernel;
 
 use crate::{
-    call::{on_completion, queue_work},
+    call::{initialise_dpc, on_completion, queue_work},
     frame::{CORRECT, get, put},
     steps::{Stage, Steps, complete, end_of, entry, lower, mark},
 };
@@ -46,24 +46,14 @@ struct Device {
     was_busy: AtomicI32,
 }
 
-unsafe extern "C" fn complete_kept(
-    _: *mut KDPC,
-    device: *mut c_void,
-    _: *mut c_void,
-    _: *mut c_void,
-) {
-    // SAFETY: the context is the driver's data, which stays while a request pends.
-    let device = unsafe { &*device.cast::<Device>() };
-    complete(device.kept.get(), STATUS_SUCCESS);
-}
-
 impl Steps for Lower {
     type Own = Device;
 
     fn add(_: *mut DEVICE_OBJECT, own: &Device) {
         nt!(KeInitializeTimer(own.timer.get()));
-        let context = from_ref(own).cast_mut().cast();
-        nt!(KeInitializeDpc(own.dpc.get(), Some(complete_kept), context));
+        initialise_dpc(own.dpc.get(), own, |own: &Device| {
+            complete(own.kept.get(), STATUS_SUCCESS);
+        });
     }
 
     fn control(_: *mut DEVICE_OBJECT, own: &Device, irp: *mut IRP, code: u32) -> NTSTATUS {

@@ -14,7 +14,7 @@ use nt::{
 };
 
 use crate::{
-    call::{join_thread, start_thread, wait},
+    call::{join_thread, spawn, wait},
     frame::{
         CORRECT, Lock, allocate, free, initialise_event, set_event, wait_for, with_fast_mutex,
     },
@@ -49,9 +49,7 @@ struct Own {
     thread: Cell<*mut c_void>,
 }
 
-unsafe extern "C" fn runs<const M: u8>(own: *mut c_void) {
-    // SAFETY: the data stays until the thread has ended, in a correct driver.
-    let own = unsafe { &*own.cast::<Own>() };
+fn runs<const M: u8>(own: &Own) {
     match M {
         EXITS_WITH_MUTEX => nt!(ExAcquireFastMutex(own.fast[0].get())),
         JOINS_ITSELF => {
@@ -65,7 +63,7 @@ unsafe extern "C" fn runs<const M: u8>(own: *mut c_void) {
 
 /// Runs a thread, and waits for it.
 fn run_thread<const M: u8>(own: &Own) {
-    let handle = start_thread(runs::<M>, own);
+    let handle = spawn(own, runs::<M>);
     own.thread.set(handle);
     set_event(own.event.get());
     if M == WAITS_FOR_HANDLE {
@@ -134,7 +132,7 @@ impl<const M: u8> Steps for Synchronised<M> {
             TWO_ORDERS if code != FIRST => both(&own.fast[1], &own.fast[0]),
             TWO_ORDERS | CORRECT => both(&own.fast[0], &own.fast[1]),
             CLOSES_UNDER_MUTEX => {
-                let handle = start_thread(runs::<M>, own);
+                let handle = spawn(own, runs::<M>);
                 with_fast_mutex(own.fast[1].get(), || join_thread(handle));
             }
             THREAD | EXITS_WITH_MUTEX | WAITS_FOR_HANDLE | KEEPS_THREAD | JOINS_ITSELF => {

@@ -14,7 +14,7 @@ use nt::{
 };
 
 use crate::{
-    call::{join_thread, queue_work, start_thread, wait},
+    call::{initialise_dpc, join_thread, queue_work, start_thread, wait},
     frame::{CORRECT, Lock, allocate, free, initialise_event, set_event},
     steps::{Steps, complete, mark, one_request as one, own, two_requests as two},
 };
@@ -39,14 +39,7 @@ struct Block {
 
 struct Timed<const M: u8>;
 
-unsafe extern "C" fn expired<const M: u8>(
-    _: *mut KDPC,
-    block: *mut c_void,
-    _: *mut c_void,
-    _: *mut c_void,
-) {
-    // SAFETY: the block is there until the DPC has run, if the driver is correct.
-    let block = unsafe { &*block.cast::<Block>() };
+fn expired<const M: u8>(block: &Block) {
     nt!(KeAcquireSpinLockAtDpcLevel(block.lock.get()));
     let first = InterlockedIncrement(&block.expired) == 1;
     if first
@@ -70,12 +63,7 @@ impl<const M: u8> Steps for Timed<M> {
         let block = unsafe { &*block };
         block.lock.initialise();
         nt!(KeInitializeTimer(block.timer.get()));
-        let context = from_ref(block).cast_mut().cast();
-        nt!(KeInitializeDpc(
-            block.dpc.get(),
-            Some(expired::<M>),
-            context
-        ));
+        initialise_dpc(block.dpc.get(), block, expired::<M>);
     }
 
     fn control(_: *mut DEVICE_OBJECT, own: &Self::Own, irp: *mut IRP, _: u32) -> NTSTATUS {
@@ -275,14 +263,7 @@ struct Waited {
     dpc: UnsafeCell<KDPC>,
 }
 
-unsafe extern "C" fn sets<const M: u8>(
-    _: *mut KDPC,
-    block: *mut c_void,
-    _: *mut c_void,
-    _: *mut c_void,
-) {
-    // SAFETY: the block is there until the event is set, and in the correct version until the lock is released.
-    let block = unsafe { &*block.cast::<Waited>() };
+fn sets<const M: u8>(block: &Waited) {
     if M == FREES_IN_EARLY_ROUTINE {
         set_event(block.event.get());
         nt!(KeAcquireSpinLockAtDpcLevel(block.lock.get()));
@@ -307,8 +288,7 @@ impl<const M: u8> Steps for Waits<M> {
         let block = unsafe { &*memory };
         block.lock.initialise();
         initialise_event(block.event.get());
-        let context = from_ref(block).cast_mut().cast();
-        nt!(KeInitializeDpc(block.dpc.get(), Some(sets::<M>), context));
+        initialise_dpc(block.dpc.get(), block, sets::<M>);
         nt!(KeInitializeTimer(block.timer.get()));
         nt!(KeSetTimer(block.timer.get(), -10, block.dpc.get()));
         wait(block.event.get());

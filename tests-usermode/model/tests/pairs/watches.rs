@@ -33,7 +33,7 @@ use nt::{
 use ntmodel::{Kernel, PowerState};
 
 use crate::{
-    call::on_completion,
+    call::{initialise_dpc, on_completion},
     frame::{CORRECT, Lock, acquire_cancel, release_cancel},
     steps::{
         FIRST, SECOND, Stage, Steps, cancel, complete, end_of, entry, lower, mark, one_request,
@@ -147,9 +147,7 @@ struct Kept {
     irp: AtomicPtr<IRP>,
 }
 
-unsafe extern "C" fn is_idle(_: *mut KDPC, own: *mut c_void, _: *mut c_void, _: *mut c_void) {
-    // SAFETY: the context is the driver's data, which stays while the timer is set.
-    let own = unsafe { &*own.cast::<Kept>() };
+fn is_idle(own: &Kept) {
     let irql = acquire_cancel();
     let irp = InterlockedExchangePointer(&own.irp, null_mut());
     let is_own = !irp.is_null() && nt!(irp::IoSetCancelRoutine(irp, None)).is_some();
@@ -164,8 +162,7 @@ impl Steps for Keeps {
 
     fn add(_: *mut DEVICE_OBJECT, own: &Kept) {
         nt!(KeInitializeTimer(own.timer.get()));
-        let context = from_ref(own).cast_mut().cast();
-        nt!(KeInitializeDpc(own.dpc.get(), Some(is_idle), context));
+        initialise_dpc(own.dpc.get(), own, is_idle);
     }
 
     fn control(_: *mut DEVICE_OBJECT, own: &Kept, irp: *mut IRP, _: u32) -> NTSTATUS {
@@ -222,14 +219,7 @@ impl Watch {
     }
 }
 
-unsafe extern "C" fn watchdog_expired<const M: u8>(
-    _: *mut KDPC,
-    watch: *mut c_void,
-    _: *mut c_void,
-    _: *mut c_void,
-) {
-    // SAFETY: the context is the driver's data, which stays while a request pends.
-    let watch = unsafe { &*watch.cast::<Watch>() };
+fn watchdog_expired<const M: u8>(watch: &Watch) {
     let own = watch.own.load(SeqCst);
     if !own.is_null() {
         nt!(IoCancelIrp(own));
@@ -260,12 +250,7 @@ impl<const M: u8> Steps for Watches<M> {
 
     fn add(_: *mut DEVICE_OBJECT, own: &Watch) {
         nt!(KeInitializeTimer(own.timer.get()));
-        let context = from_ref(own).cast_mut().cast();
-        nt!(KeInitializeDpc(
-            own.dpc.get(),
-            Some(watchdog_expired::<M>),
-            context
-        ));
+        initialise_dpc(own.dpc.get(), own, watchdog_expired::<M>);
     }
 
     fn control(device: *mut DEVICE_OBJECT, watch: &Watch, irp: *mut IRP, code: u32) -> NTSTATUS {
@@ -334,20 +319,13 @@ impl Held {
     }
 }
 
-unsafe extern "C" fn releases(_: *mut KDPC, own: *mut c_void, _: *mut c_void, _: *mut c_void) {
-    // SAFETY: the context is the driver's data, which the hold keeps.
-    let own = unsafe { &*own.cast::<Held>() };
-    own.release(own.tag());
-}
-
 impl<const M: u8> Steps for Holds<M> {
     type Own = Held;
 
     fn add(_: *mut DEVICE_OBJECT, own: &Held) {
         nt!(IoInitializeRemoveLockEx(own.remove_lock.get(), 1, 0, 0, 32));
         nt!(KeInitializeTimer(own.timer.get()));
-        let context = from_ref(own).cast_mut().cast();
-        nt!(KeInitializeDpc(own.dpc.get(), Some(releases), context));
+        initialise_dpc(own.dpc.get(), own, |own: &Held| own.release(own.tag()));
     }
 
     fn control(_: *mut DEVICE_OBJECT, own: &Held, irp: *mut IRP, code: u32) -> NTSTATUS {
