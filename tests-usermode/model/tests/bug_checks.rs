@@ -77,32 +77,23 @@ fn routine_is_registered_once_and_removed_once() {
 /// "Any driver that can be unloaded must remove all of its callbacks in its Unload routine."
 #[test]
 fn unloaded_driver_has_no_routine_for_bug_checks() {
-    stops(
-        |device| {
-            let block = nt!(ExAllocatePoolWithTag(512, 64, 7));
-            // SAFETY: the block has this size.
-            unsafe { block.cast::<u8>().write_bytes(0, 64) };
-            register(block.cast());
-            delete(device);
-        },
-        Rule::BugCheckCallback,
-        NO_CODE,
-        0,
-        "DriverEntry",
-    );
-    stops(
-        |_| {
-            let block = nt!(ExAllocatePoolWithTag(512, 64, 7));
-            // SAFETY: as above.
-            unsafe { block.cast::<u8>().write_bytes(0, 64) };
-            register(block.cast());
-            nt!(ExFreePoolWithTag(block, 7));
-        },
-        Rule::BugCheckCallback,
-        NO_CODE,
-        0,
-        "ExFreePoolWithTag",
-    );
+    let body = |device: *mut DEVICE_OBJECT| {
+        let block = nt!(ExAllocatePoolWithTag(512, 64, 7));
+        // SAFETY: the block has this size.
+        unsafe { block.cast::<u8>().write_bytes(0, 64) };
+        register(block.cast());
+        delete(device);
+    };
+    stops(body, Rule::BugCheckCallback, NO_CODE, 0, "DriverEntry");
+    let body = |_: *mut DEVICE_OBJECT| {
+        let block = nt!(ExAllocatePoolWithTag(512, 64, 7));
+        // SAFETY: as above.
+        unsafe { block.cast::<u8>().write_bytes(0, 64) };
+        register(block.cast());
+        nt!(ExFreePoolWithTag(block, 7));
+    };
+    let routine = "ExFreePoolWithTag";
+    stops(body, Rule::BugCheckCallback, NO_CODE, 0, routine);
 }
 
 #[test]
@@ -125,24 +116,14 @@ fn breakpoint_without_a_debugger_stops_the_system() {
     // SAFETY: as above.
     assert_eq!(unsafe { nt::KdDebuggerNotPresent }, 1);
     let status = 0x8000_0003;
-    stops(
-        |_| {
-            assert_eq!(nt!(KdRefreshDebuggerNotPresent()), 1);
-            nt!(DbgBreakPoint());
-        },
-        Rule::BugCheck,
-        0x1e,
-        status,
-        "DbgBreakPoint",
-    );
+    let body = |_: *mut DEVICE_OBJECT| {
+        assert_eq!(nt!(KdRefreshDebuggerNotPresent()), 1);
+        nt!(DbgBreakPoint());
+    };
+    stops(body, Rule::BugCheck, 0x1e, status, "DbgBreakPoint");
     let body = |_| nt!(DbgBreakPointWithStatus(7));
-    stops(
-        body,
-        Rule::BugCheck,
-        0x1e,
-        status,
-        "DbgBreakPointWithStatus",
-    );
+    let routine = "DbgBreakPointWithStatus";
+    stops(body, Rule::BugCheck, 0x1e, status, routine);
 }
 
 #[test]
@@ -158,11 +139,6 @@ fn assertion_that_fails_is_reported() {
 
 #[test]
 fn bug_check_without_parameters_has_zeros() {
-    stops(
-        |_| nt!(KeBugCheck(0xe2)),
-        Rule::BugCheck,
-        0xe2,
-        0,
-        "KeBugCheck",
-    );
+    let routine = "KeBugCheck";
+    stops(|_| nt!(KeBugCheck(0xe2)), Rule::BugCheck, 0xe2, 0, routine);
 }

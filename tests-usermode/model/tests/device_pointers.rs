@@ -4,15 +4,12 @@
 mod call;
 mod common;
 
-use std::{
-    ptr::null_mut,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst},
 };
 
-use call::{broke, create_named_device, open_device};
+use call::{broke, build_io_control, create_named_device, open_device};
 use common::{delete, event, found_in, initialise, load};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, IO_STATUS_BLOCK, IRP, KEVENT, NTSTATUS,
@@ -72,10 +69,8 @@ fn open(name: &str) -> Result<(*mut FILE_OBJECT, *mut DEVICE_OBJECT), NTSTATUS> 
 
 /// Opens the lower device, sends it a request, and dereferences the file object a given number of times.
 fn use_lower(releases: u32) {
-    assert_eq!(
-        open(r"\Device\None").err(),
-        Some(STATUS_OBJECT_NAME_NOT_FOUND)
-    );
+    let result = open(r"\Device\None").err();
+    assert_eq!(result, Some(STATUS_OBJECT_NAME_NOT_FOUND));
     let (file, device) = open(NAME).expect("it opens");
     let count = |major: usize| counts(device)[major].load(SeqCst);
     assert_eq!(count(nt::IRP_MJ_CREATE), 1);
@@ -89,17 +84,7 @@ fn use_lower(releases: u32) {
         Reserved: 0,
         Information: 1,
     };
-    let irp = nt!(IoBuildDeviceIoControlRequest(
-        0x22_2000,
-        device,
-        null_mut(),
-        0,
-        null_mut(),
-        0,
-        0,
-        done,
-        &raw mut block,
-    ));
+    let irp = build_io_control(0x22_2000, device, done, &raw mut block);
     assert_eq!(nt!(IofCallDriver(device, irp)), STATUS_SUCCESS);
     assert_eq!((block.Status, block.Information), (STATUS_SUCCESS, 0));
     nt!(ObfReferenceObject(file.cast()));

@@ -16,7 +16,9 @@ use std::{
     },
 };
 
-use call::{CLASS, broke, create_named_device, open_device, wait, with_string};
+use call::{
+    CLASS, acquire_remove_lock, broke, create_named_device, open_device, wait, with_string,
+};
 use common::{delete, extension, found, found_in, passes};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, HANDLE, IO_REMOVE_LOCK, IO_STATUS_BLOCK, IRP,
@@ -272,10 +274,8 @@ fn lookaside_list_has_a_pool_type_and_flags() {
                 FAIL_NO_RAISE,
             ),
         ] {
-            assert_eq!(
-                new_lookaside_list(list, allocate, kind, flags),
-                STATUS_SUCCESS
-            );
+            let status = new_lookaside_list(list, allocate, kind, flags);
+            assert_eq!(status, STATUS_SUCCESS);
             nt!(ExDeleteLookasideListEx(list));
         }
         delete(device);
@@ -417,13 +417,7 @@ fn remove_lock_of_a_device_is_initialised_once() {
     fn release_and_initialise<const AGAIN: bool>(device: *mut DEVICE_OBJECT) {
         let lock: *mut IO_REMOVE_LOCK = extension(device).cast();
         nt!(IoInitializeRemoveLockEx(lock, TAG, 0, 0, LOCK_SIZE));
-        nt!(IoAcquireRemoveLockEx(
-            lock,
-            null_mut(),
-            c"".as_ptr(),
-            1,
-            LOCK_SIZE
-        ));
+        acquire_remove_lock(lock, null_mut(), LOCK_SIZE);
         if AGAIN {
             nt!(IoInitializeRemoveLockEx(lock, TAG, 0, 0, LOCK_SIZE));
         }

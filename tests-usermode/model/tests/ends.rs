@@ -97,11 +97,8 @@ fn cancels<const CANCELABLE: bool>(kernel: &Arc<Kernel>) {
 
 #[test]
 fn irp_that_never_had_a_cancel_routine_is_reported_as_such() {
-    breaks(
-        cancels::<false>,
-        Rule::IrpProcessingComplete,
-        "was cancelled, never had a Cancel routine, and is never completed",
-    );
+    let text = "was cancelled, never had a Cancel routine, and is never completed";
+    breaks(cancels::<false>, Rule::IrpProcessingComplete, text);
     holds(cancels::<true>);
 }
 
@@ -186,11 +183,8 @@ fn thread_that_waits_in_a_deleted_device_extension_is_reported() {
 
 #[test]
 fn thread_that_waits_is_reported_at_the_end_of_a_scenario() {
-    breaks(
-        leaves_thread::<false>,
-        Rule::SystemThread,
-        "1 threads of the driver remain",
-    );
+    let text = "1 threads of the driver remain";
+    breaks(leaves_thread::<false>, Rule::SystemThread, text);
     holds(leaves_thread::<true>);
 }
 
@@ -200,11 +194,8 @@ fn unloads_with_thread<const ENDS: bool>(kernel: &Arc<Kernel>) {
 
 #[test]
 fn thread_that_outlives_its_driver_is_reported() {
-    breaks(
-        unloads_with_thread::<false>,
-        Rule::SystemThread,
-        "while 1 of its threads run",
-    );
+    let text = "while 1 of its threads run";
+    breaks(unloads_with_thread::<false>, Rule::SystemThread, text);
     holds(unloads_with_thread::<true>);
 }
 

@@ -10,7 +10,7 @@ use std::{
     ptr::null_mut,
 };
 
-use call::{create_device, initialise_dpc, join_thread, spawn, wait};
+use call::{acquire_remove_lock, create_device, initialise_dpc, join_thread, spawn, wait};
 use common::{delete, initialise, scenario, set};
 use nt::{
     DEVICE_OBJECT, DISPATCH_LEVEL, IO_CSQ, IO_REMOVE_LOCK, IRP, KDPC, KEVENT, KSPIN_LOCK,
@@ -61,14 +61,7 @@ impl<const LATE: bool> Queue<LATE> {
     }
 
     fn acquire(&self) {
-        let (file, tag) = (c"".as_ptr(), self.tag());
-        let status = nt!(IoAcquireRemoveLockEx(
-            self.remove_lock.get(),
-            tag,
-            file,
-            1,
-            SIZE
-        ));
+        let status = acquire_remove_lock(self.remove_lock.get(), self.tag(), SIZE);
         assert_eq!(status, STATUS_SUCCESS);
     }
 

@@ -64,10 +64,8 @@ fn start_with(kernel: &Arc<Kernel>, answer: Option<BusAnswer>) {
     }
     device.start().expect("the device starts");
     let file = device.open_anyway(Access::Read).expect("it opens");
-    assert_eq!(
-        end_of(&file.device_control(FIRST, &[], Vec::new())),
-        STATUS_SUCCESS
-    );
+    let status = end_of(&file.device_control(FIRST, &[], Vec::new()));
+    assert_eq!(status, STATUS_SUCCESS);
     file.close();
     device.remove().expect("no file is open");
     driver.unload();

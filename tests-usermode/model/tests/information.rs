@@ -111,11 +111,8 @@ fn unloads<const UNLOADS: bool>(kernel: &Arc<Kernel>) {
 
 #[test]
 fn a_driver_without_an_unload_routine_stays() {
-    breaks(
-        unloads::<false>,
-        Rule::DriverUnload,
-        "has no Unload routine",
-    );
+    let text = "has no Unload routine";
+    breaks(unloads::<false>, Rule::DriverUnload, text);
     assert_eq!(found_in(unloads::<false>).rule, Rule::DriverUnload);
     holds(unloads::<true>);
 }

@@ -441,11 +441,8 @@ fn interrupts_as_it_starts<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
 #[test]
 fn interrupt_comes_as_soon_as_it_is_connected() {
     holds(interrupts_as_it_starts::<0>);
-    breaks(
-        interrupts_as_it_starts::<14>,
-        Rule::Dpc,
-        "was not initialised",
-    );
+    let text = "was not initialised";
+    breaks(interrupts_as_it_starts::<14>, Rule::Dpc, text);
 }
 
 #[test]
@@ -528,13 +525,8 @@ fn versions_of_a_connection() {
 
 #[test]
 fn mapping_has_bytes() {
-    stops(
-        |_| {
-            nt!(MmMapIoSpace(0x1000, 0, nt::MmNonCached));
-        },
-        Rule::IoSpace,
-        NO_CODE,
-        0,
-        "MmMapIoSpace",
-    );
+    let body = |_: *mut DEVICE_OBJECT| {
+        nt!(MmMapIoSpace(0x1000, 0, nt::MmNonCached));
+    };
+    stops(body, Rule::IoSpace, NO_CODE, 0, "MmMapIoSpace");
 }

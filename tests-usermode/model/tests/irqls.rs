@@ -30,13 +30,8 @@ fn irql_dispatch() {
         nt!(KeInitializeDeviceQueue(&raw mut queue));
         nt!(KeInsertDeviceQueue(&raw mut queue, &raw mut entry));
     };
-    stops(
-        body,
-        Rule::IrqlDispatch,
-        0xc4,
-        0x2_0003,
-        "KeInsertDeviceQueue",
-    );
+    let routine = "KeInsertDeviceQueue";
+    stops(body, Rule::IrqlDispatch, 0xc4, 0x2_0003, routine);
 }
 
 #[test]
@@ -45,13 +40,8 @@ fn irql_ke_apc_lte1() {
         raise_to_dpc_level();
         nt!(KeDelayExecutionThread(nt::KERNEL_MODE, 0, &mut -1));
     };
-    stops(
-        body,
-        Rule::IrqlKeApcLte1,
-        0xc4,
-        0x2_000f,
-        "KeDelayExecutionThread",
-    );
+    let routine = "KeDelayExecutionThread";
+    stops(body, Rule::IrqlKeApcLte1, 0xc4, 0x2_000f, routine);
 }
 
 #[test]
@@ -69,13 +59,8 @@ fn run_down_protection_is_initialised_below_dispatch_level() {
         raise_to_dpc_level();
         nt!(ExInitializeRundownProtection(&raw mut run_ref));
     };
-    stops(
-        body,
-        Rule::Irql,
-        0xc4,
-        0xe5,
-        "ExInitializeRundownProtection",
-    );
+    let routine = "ExInitializeRundownProtection";
+    stops(body, Rule::Irql, 0xc4, 0xe5, routine);
 }
 
 fn flush_at(irql: u8) {
@@ -91,13 +76,8 @@ fn irql_ke_wait_for_mutex_object() {
         raise_to_dpc_level();
         wait(&raw mut event);
     };
-    stops(
-        body,
-        Rule::IrqlKeWaitForMutexObject,
-        0xc4,
-        0x3b,
-        "KeWaitForSingleObject",
-    );
+    let routine = "KeWaitForSingleObject";
+    stops(body, Rule::IrqlKeWaitForMutexObject, 0xc4, 0x3b, routine);
 }
 
 #[test]
@@ -128,13 +108,8 @@ fn irql_ps_passive() {
             null_mut(),
         ));
     };
-    stops(
-        body,
-        Rule::IrqlPsPassive,
-        0xc4,
-        0x2_001c,
-        "PsCreateSystemThread",
-    );
+    let routine = "PsCreateSystemThread";
+    stops(body, Rule::IrqlPsPassive, 0xc4, 0x2_001c, routine);
 }
 
 fn create_device() -> *mut nt::DEVICE_OBJECT {
@@ -204,13 +179,8 @@ fn irql_on_the_routines_page() {
         let mut irql = 0;
         nt!(IoAcquireCancelSpinLock(&raw mut irql));
     };
-    stops(
-        cancel_lock,
-        Rule::Irql,
-        0xc4,
-        0xe5,
-        "IoAcquireCancelSpinLock",
-    );
+    let routine = "IoAcquireCancelSpinLock";
+    stops(cancel_lock, Rule::Irql, 0xc4, 0xe5, routine);
     let handle = || {
         raise(APC_LEVEL);
         nt!(ZwWaitForSingleObject(null_mut(), 0, null_mut()));

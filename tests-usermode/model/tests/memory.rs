@@ -97,11 +97,8 @@ fn a_report_describes_the_invalid_pointer() {
         nt!(KeSetEvent(event, 0, 0));
         black_box(());
     });
-    assert_eq!(
-        (violation.rule, violation.routine),
-        (Rule::FreedMemory, "KeSetEvent"),
-        "\n{violation}"
-    );
+    let broken = (violation.rule, violation.routine);
+    assert_eq!(broken, (Rule::FreedMemory, "KeSetEvent"), "\n{violation}");
     let text = violation.to_string();
     assert!(
         text.contains("byte 0 of a block of 64 bytes of the pool, tag tseT, which"),
@@ -243,9 +240,6 @@ impl Steps for KeepsDevice {
 
 #[test]
 fn an_extension_of_a_deleted_device_is_not_used() {
-    breaks(
-        one_request::<KeepsDevice>,
-        Rule::FreedMemory,
-        "reads from an address that it has read from freed memory",
-    );
+    let text = "reads from an address that it has read from freed memory";
+    breaks(one_request::<KeepsDevice>, Rule::FreedMemory, text);
 }

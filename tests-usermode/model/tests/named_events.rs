@@ -219,33 +219,19 @@ fn event_is_used_after_its_last_handle_was_closed() {
 
 #[test]
 fn named_events_are_used_at_passive_level() {
-    stops(
-        || {
-            nt!(KfRaiseIrql(1));
-            notification(NAME);
-        },
-        Rule::IrqlIoPassive4,
-        0xc4,
-        0x2_000d,
-        "IoCreateNotificationEvent",
-    );
-    stops(
-        || {
-            nt!(KfRaiseIrql(1));
-            create(NAME, 0, NOTIFICATION);
-        },
-        Rule::IrqlZwPassive,
-        0xc4,
-        0x2_001f,
-        "ZwCreateEvent",
-    );
-    stops(
-        || {
-            notification(NAME);
-        },
-        Rule::Pool,
-        0xce,
-        0,
-        "DriverEntry",
-    );
+    let body = || {
+        nt!(KfRaiseIrql(1));
+        notification(NAME);
+    };
+    let routine = "IoCreateNotificationEvent";
+    stops(body, Rule::IrqlIoPassive4, 0xc4, 0x2_000d, routine);
+    let body = || {
+        nt!(KfRaiseIrql(1));
+        create(NAME, 0, NOTIFICATION);
+    };
+    stops(body, Rule::IrqlZwPassive, 0xc4, 0x2_001f, "ZwCreateEvent");
+    let body = || {
+        notification(NAME);
+    };
+    stops(body, Rule::Pool, 0xce, 0, "DriverEntry");
 }

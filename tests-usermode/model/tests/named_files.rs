@@ -14,7 +14,7 @@ use std::{ffi::c_void, ptr::null_mut};
 use call::with_string;
 use common::{NO_CODE, delete, passes, stops};
 use nt::{
-    DRIVER_OBJECT, HANDLE, IO_STATUS_BLOCK, NTSTATUS, OBJECT_ATTRIBUTES, RTL_BITMAP,
+    DEVICE_OBJECT, DRIVER_OBJECT, HANDLE, IO_STATUS_BLOCK, NTSTATUS, OBJECT_ATTRIBUTES, RTL_BITMAP,
     STATUS_ACCESS_DENIED, STATUS_END_OF_FILE, STATUS_INFO_LENGTH_MISMATCH,
     STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_COLLISION, STATUS_OBJECT_NAME_NOT_FOUND,
     STATUS_OBJECT_PATH_NOT_FOUND, STATUS_SUCCESS, UNICODE_STRING,
@@ -122,10 +122,8 @@ fn file_is_written_and_read() {
         let opened = create(NAME, access, FILE_OVERWRITE_IF, SYNCHRONOUS_NONALERT);
         let (handle, result) = opened.expect("it is created");
         assert_eq!(result, u64::from(FILE_CREATE), "FILE_CREATED");
-        assert_eq!(
-            create(NAME, access, FILE_CREATE, 0),
-            Err(STATUS_OBJECT_NAME_COLLISION)
-        );
+        let result = create(NAME, access, FILE_CREATE, 0);
+        assert_eq!(result, Err(STATUS_OBJECT_NAME_COLLISION));
         assert_eq!(write(handle, b"one two", null_mut()), (STATUS_SUCCESS, 7));
         assert_eq!(write(handle, b"!", &mut -1), (STATUS_SUCCESS, 1));
         let mut bytes = [0; 16];
@@ -134,14 +132,10 @@ fn file_is_written_and_read() {
         assert_eq!(read(handle, &mut bytes, &mut 4), (STATUS_SUCCESS, 4));
         assert_eq!(&bytes[..4], b"two!");
         let mut standard = [0; 3];
-        assert_eq!(
-            query(handle, STANDARD_INFORMATION, &mut standard[..1]),
-            STATUS_INFO_LENGTH_MISMATCH
-        );
-        assert_eq!(
-            query(handle, STANDARD_INFORMATION, &mut standard),
-            STATUS_SUCCESS
-        );
+        let status = query(handle, STANDARD_INFORMATION, &mut standard[..1]);
+        assert_eq!(status, STATUS_INFO_LENGTH_MISMATCH);
+        let status = query(handle, STANDARD_INFORMATION, &mut standard);
+        assert_eq!(status, STATUS_SUCCESS);
         assert_eq!(standard, [0x1000, 8, 1]);
         let mut position = [0];
         query(handle, POSITION_INFORMATION, &mut position);
@@ -196,36 +190,21 @@ fn test_and_driver_share_files() {
 
 #[test]
 fn file_is_used_at_passive_level_with_apcs_and_closed() {
-    stops(
-        |_| {
-            nt!(KfRaiseIrql(1));
-            let _ = create(NAME, GENERIC_READ, FILE_CREATE, 0);
-        },
-        Rule::IrqlZwPassive,
-        0xc4,
-        0x2_001f,
-        "ZwCreateFile",
-    );
-    stops(
-        |_| {
-            nt!(KeEnterGuardedRegion());
-            let _ = create(NAME, GENERIC_READ, FILE_CREATE, 0);
-        },
-        Rule::IrqlZwPassive,
-        NO_CODE,
-        0,
-        "ZwCreateFile",
-    );
-    stops(
-        |device| {
-            let _ = create(NAME, GENERIC_READ, FILE_CREATE, 0);
-            delete(device);
-        },
-        Rule::Pool,
-        0xce,
-        0,
-        "DriverEntry",
-    );
+    let body = |_: *mut DEVICE_OBJECT| {
+        nt!(KfRaiseIrql(1));
+        let _ = create(NAME, GENERIC_READ, FILE_CREATE, 0);
+    };
+    stops(body, Rule::IrqlZwPassive, 0xc4, 0x2_001f, "ZwCreateFile");
+    let body = |_: *mut DEVICE_OBJECT| {
+        nt!(KeEnterGuardedRegion());
+        let _ = create(NAME, GENERIC_READ, FILE_CREATE, 0);
+    };
+    stops(body, Rule::IrqlZwPassive, NO_CODE, 0, "ZwCreateFile");
+    let body = |device: *mut DEVICE_OBJECT| {
+        let _ = create(NAME, GENERIC_READ, FILE_CREATE, 0);
+        delete(device);
+    };
+    stops(body, Rule::Pool, 0xce, 0, "DriverEntry");
 }
 
 fn bitmap(buffer: &mut [u32], size: u32) -> RTL_BITMAP {
@@ -267,28 +246,18 @@ fn bits_are_set_and_found() {
 
 #[test]
 fn bits_outside_of_a_bitmap_are_not_changed() {
-    stops(
-        |_| {
-            let mut words = [0; 2];
-            let mut map = bitmap(&mut words, 40);
-            nt!(RtlSetBits(&raw mut map, 38, 3));
-        },
-        Rule::Bitmap,
-        NO_CODE,
-        0,
-        "RtlSetBits",
-    );
-    stops(
-        |_| {
-            let mut words = [0; 2];
-            let mut map = bitmap(&mut words, 40);
-            nt!(RtlClearBits(&raw mut map, 40, 1));
-        },
-        Rule::Bitmap,
-        NO_CODE,
-        0,
-        "RtlClearBits",
-    );
+    let body = |_: *mut DEVICE_OBJECT| {
+        let mut words = [0; 2];
+        let mut map = bitmap(&mut words, 40);
+        nt!(RtlSetBits(&raw mut map, 38, 3));
+    };
+    stops(body, Rule::Bitmap, NO_CODE, 0, "RtlSetBits");
+    let body = |_: *mut DEVICE_OBJECT| {
+        let mut words = [0; 2];
+        let mut map = bitmap(&mut words, 40);
+        nt!(RtlClearBits(&raw mut map, 40, 1));
+    };
+    stops(body, Rule::Bitmap, NO_CODE, 0, "RtlClearBits");
 }
 
 #[test]

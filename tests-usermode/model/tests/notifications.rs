@@ -124,46 +124,30 @@ fn driver_that_goes_has_removed_its_routines() {
 
 #[test]
 fn routines_are_set_at_passive_level() {
-    stops(
-        |_| {
-            nt!(KfRaiseIrql(2));
-            nt!(PsSetCreateProcessNotifyRoutine(Some(on_process), 0));
-        },
-        Rule::IrqlPsPassive,
-        0xc4,
-        0x2_001c,
-        "PsSetCreateProcessNotifyRoutine",
-    );
-    stops(
-        |_| {
-            nt!(KfRaiseIrql(1));
-            nt!(PsSetCreateProcessNotifyRoutineEx(Some(on_process_ex), 0));
-        },
-        Rule::Irql,
-        0xc4,
-        0xe5,
-        "PsSetCreateProcessNotifyRoutineEx",
-    );
-    stops(
-        |_| {
-            nt!(KfRaiseIrql(2));
-            nt!(PsRemoveLoadImageNotifyRoutine(Some(on_image)));
-        },
-        Rule::Irql,
-        0xc4,
-        0xe5,
-        "PsRemoveLoadImageNotifyRoutine",
-    );
-    stops(
-        |device| {
-            nt!(KfRaiseIrql(1));
-            register(driver_of(device), 0, null_mut());
-        },
-        Rule::Irql,
-        0xc4,
-        0xe5,
-        "IoRegisterPlugPlayNotification",
-    );
+    let body = |_: *mut DEVICE_OBJECT| {
+        nt!(KfRaiseIrql(2));
+        nt!(PsSetCreateProcessNotifyRoutine(Some(on_process), 0));
+    };
+    let routine = "PsSetCreateProcessNotifyRoutine";
+    stops(body, Rule::IrqlPsPassive, 0xc4, 0x2_001c, routine);
+    let body = |_: *mut DEVICE_OBJECT| {
+        nt!(KfRaiseIrql(1));
+        nt!(PsSetCreateProcessNotifyRoutineEx(Some(on_process_ex), 0));
+    };
+    let routine = "PsSetCreateProcessNotifyRoutineEx";
+    stops(body, Rule::Irql, 0xc4, 0xe5, routine);
+    let body = |_: *mut DEVICE_OBJECT| {
+        nt!(KfRaiseIrql(2));
+        nt!(PsRemoveLoadImageNotifyRoutine(Some(on_image)));
+    };
+    let routine = "PsRemoveLoadImageNotifyRoutine";
+    stops(body, Rule::Irql, 0xc4, 0xe5, routine);
+    let body = |device: *mut DEVICE_OBJECT| {
+        nt!(KfRaiseIrql(1));
+        register(driver_of(device), 0, null_mut());
+    };
+    let routine = "IoRegisterPlugPlayNotification";
+    stops(body, Rule::Irql, 0xc4, 0xe5, routine);
 }
 
 /// The numbers of calls: of a process that starts, one that ends, a thread, an image.
@@ -314,31 +298,21 @@ fn notification_is_unregistered_before_its_context_is_freed() {
         }
         delete(device);
     });
-    stops(
-        |device| {
-            let block = nt!(ExAllocatePoolWithTag(512, 64, 7));
-            register(driver_of(device), 0, block);
-            nt!(ExFreePoolWithTag(block, 7));
-        },
-        Rule::Callback,
-        NO_CODE,
-        0,
-        "ExFreePoolWithTag",
-    );
+    let body = |device: *mut DEVICE_OBJECT| {
+        let block = nt!(ExAllocatePoolWithTag(512, 64, 7));
+        register(driver_of(device), 0, block);
+        nt!(ExFreePoolWithTag(block, 7));
+    };
+    stops(body, Rule::Callback, NO_CODE, 0, "ExFreePoolWithTag");
 }
 
 #[test]
 fn notification_is_unregistered_once_before_the_driver_goes() {
-    stops(
-        |device| {
-            register(driver_of(device), 0, null_mut());
-            delete(device);
-        },
-        Rule::Callback,
-        0xce,
-        0,
-        "DriverEntry",
-    );
+    let body = |device: *mut DEVICE_OBJECT| {
+        register(driver_of(device), 0, null_mut());
+        delete(device);
+    };
+    stops(body, Rule::Callback, 0xce, 0, "DriverEntry");
     let violation = common::found(|device| {
         let entry = register(driver_of(device), 0, null_mut());
         nt!(IoUnregisterPlugPlayNotificationEx(entry));
@@ -424,11 +398,8 @@ fn comes_and_goes<const WAITS: bool>(kernel: &Arc<Kernel>) {
 #[test]
 fn context_of_a_routine_that_can_run_is_not_freed() {
     holds(comes_and_goes::<true>);
-    breaks(
-        comes_and_goes::<false>,
-        Rule::FreedMemory,
-        "counts_interfaces",
-    );
+    let text = "counts_interfaces";
+    breaks(comes_and_goes::<false>, Rule::FreedMemory, text);
 }
 
 /// The calls for an arrival and a removal.

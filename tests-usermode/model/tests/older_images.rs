@@ -129,11 +129,8 @@ fn a_pageable_section_is_not_used_at_dispatch_level() {
     for (instruction, what) in [(reads, "accesses"), (calls, "runs")] {
         let file = pageable(false, instruction);
         let violation = found_in(move |kernel| load(kernel, &file));
-        assert_eq!(
-            (violation.rule, violation.code),
-            (Rule::PagedMemory, 0xd1),
-            "\n{violation}"
-        );
+        let broken = (violation.rule, violation.code);
+        assert_eq!(broken, (Rule::PagedMemory, 0xd1), "\n{violation}");
         assert!(violation.what.contains(what), "\n{violation}");
     }
 }
@@ -184,11 +181,8 @@ fn locked(unlocks: bool) -> ImageFile {
 fn a_pageable_section_is_used_at_dispatch_level_while_it_is_locked() {
     load(&Kernel::new(Config::default()), &locked(false));
     let violation = found_in(move |kernel| load(kernel, &locked(true)));
-    assert_eq!(
-        (violation.rule, violation.code),
-        (Rule::PagedMemory, 0xd1),
-        "\n{violation}"
-    );
+    let broken = (violation.rule, violation.code);
+    assert_eq!(broken, (Rule::PagedMemory, 0xd1), "\n{violation}");
 }
 
 /// `DRIVER_OBJECT.DriverStart` and `DriverSize`, `DriverInit`, and the second of `MajorFunction`, as their offsets.

@@ -124,11 +124,8 @@ fn keeps_two<const AFTER_RELEASE: bool>(kernel: &Arc<Kernel>) {
 
 #[test]
 fn a_pointer_that_is_cleared_after_the_lock_was_released_is_used_twice() {
-    breaks(
-        keeps_two::<true>,
-        Rule::DoubleCompletion,
-        "is completed again",
-    );
+    let text = "is completed again";
+    breaks(keeps_two::<true>, Rule::DoubleCompletion, text);
     holds(keeps_two::<false>);
 }
 

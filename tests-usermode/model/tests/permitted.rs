@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicI32, Ordering::SeqCst},
 };
 
-use call::{broke, join_thread, queue_work, start_thread};
+use call::{broke, join_thread, queue_work, referenced, start_thread};
 use common::{delete, event, extension, found_in, initialise, passes, scenario, set};
 use nt::{DEVICE_OBJECT, DISPATCH_LEVEL, EX_SPIN_LOCK, KDPC, KEVENT, KLOCK_QUEUE_HANDLE, MDL};
 use ntmodel::Rule;
@@ -288,15 +288,7 @@ fn a_wait_for_a_handle_ends_at_its_timeout() {
         assert_eq!(ended, nt::STATUS_TIMEOUT);
         // The old priority is returned:
         // <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetprioritythread>.
-        let mut thread = null_mut();
-        nt!(ObReferenceObjectByHandle(
-            handle,
-            0x1f_ffff,
-            null_mut(),
-            0,
-            &raw mut thread,
-            null_mut()
-        ));
+        let thread = referenced(handle);
         nt!(KeSetPriorityThread(thread, 16));
         assert_eq!(nt!(KeSetPriorityThread(thread, 17)), 16);
         assert_eq!(nt!(KeSetPriorityThread(thread, 16)), 17);

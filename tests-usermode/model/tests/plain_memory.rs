@@ -97,11 +97,8 @@ fn a_counter_without_a_lock_is_found_in_the_first_schedule() {
 
 #[test]
 fn a_read_without_the_lock_is_found() {
-    breaks(
-        two_requests::<ReadUnguarded>,
-        Rule::PlainMemory,
-        "is read by",
-    );
+    let text = "is read by";
+    breaks(two_requests::<ReadUnguarded>, Rule::PlainMemory, text);
 }
 
 // One thread publishes the value by a number, and the other one reads the value after it has read the number.
@@ -126,11 +123,8 @@ counts!(PublishedEarly, |_device, own, code| {
 #[test]
 fn a_number_orders_what_comes_before_it() {
     holds(two_requests::<Published>);
-    breaks(
-        two_requests::<PublishedEarly>,
-        Rule::PlainMemory,
-        "nothing orders the two",
-    );
+    let text = "nothing orders the two";
+    breaks(two_requests::<PublishedEarly>, Rule::PlainMemory, text);
 }
 
 // One thread accesses the counter before it sets an event, and the other one after it has waited.
@@ -158,11 +152,8 @@ counts!(NotWaited, |_device, own, code| {
 #[test]
 fn an_event_orders_what_comes_before_it() {
     holds(two_requests::<Waited>);
-    breaks(
-        two_requests::<NotWaited>,
-        Rule::PlainMemory,
-        "nothing orders",
-    );
+    let text = "nothing orders";
+    breaks(two_requests::<NotWaited>, Rule::PlainMemory, text);
 }
 
 /// Sets a timer whose DPC counts.
@@ -192,11 +183,8 @@ fn delay() {
 #[test]
 fn a_timer_orders_what_comes_before_it() {
     holds(one_request::<BeforeTimer>);
-    breaks(
-        one_request::<BesideTimer>,
-        Rule::PlainMemory,
-        "nothing orders",
-    );
+    let text = "nothing orders";
+    breaks(one_request::<BesideTimer>, Rule::PlainMemory, text);
 }
 
 unsafe extern "C" fn counting_item<const LATE: bool>(device: *mut DEVICE_OBJECT, _: *mut c_void) {
@@ -237,9 +225,6 @@ impl<const LATE: bool> Steps for QueuesItem<LATE> {
 #[test]
 fn a_work_item_orders_what_comes_before_it() {
     holds(one_request::<QueuesItem<false>>);
-    breaks(
-        one_request::<QueuesItem<true>>,
-        Rule::PlainMemory,
-        "nothing orders",
-    );
+    let text = "nothing orders";
+    breaks(one_request::<QueuesItem<true>>, Rule::PlainMemory, text);
 }

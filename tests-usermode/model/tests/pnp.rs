@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use call::{broke, create_device, on_completion, sets_event, wait};
+use call::{acquire_remove_lock, broke, create_device, on_completion, sets_event, wait};
 use common::{NO_CODE, event, found_in, initialise};
 use nt::{
     DEVICE_OBJECT, DO_BUFFERED_IO, DO_DIRECT_IO, DO_POWER_PAGABLE, DRIVER_OBJECT, IO_REMOVE_LOCK,
@@ -150,13 +150,7 @@ fn skip(lower: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
 unsafe extern "C" fn pnp(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     let extension = extension(device);
     let (lower, lock) = (extension.lower, &raw mut extension.remove_lock);
-    let acquired = nt!(IoAcquireRemoveLockEx(
-        lock,
-        irp.cast(),
-        c"".as_ptr(),
-        1,
-        LOCK_SIZE
-    ));
+    let acquired = acquire_remove_lock(lock, irp.cast(), LOCK_SIZE);
     assert_eq!(acquired, STATUS_SUCCESS);
     let minor = nt!(irp::minor_function(irp));
     if minor == IRP_MN_REMOVE_DEVICE {

@@ -73,20 +73,10 @@ fn paged_freed_high(_: *mut DEVICE_OBJECT) {
 
 #[test]
 fn paged_pool_is_for_apc_level_at_most() {
-    stops(
-        paged_high,
-        Rule::IrqlExAllocatePool,
-        0xc4,
-        1,
-        "ExAllocatePool2",
-    );
-    stops(
-        paged_freed_high,
-        Rule::Pool,
-        0xc4,
-        0x11,
-        "ExFreePoolWithTag",
-    );
+    let routine = "ExAllocatePool2";
+    stops(paged_high, Rule::IrqlExAllocatePool, 0xc4, 1, routine);
+    let routine = "ExFreePoolWithTag";
+    stops(paged_freed_high, Rule::Pool, 0xc4, 0x11, routine);
 }
 
 fn freed_twice<const TAG: u32>(_: *mut DEVICE_OBJECT) {
@@ -105,20 +95,10 @@ fn other_tag(_: *mut DEVICE_OBJECT) {
 
 #[test]
 fn a_block_is_freed_once_with_its_tag() {
-    stops(
-        freed_twice::<TAG>,
-        Rule::Pool,
-        0xc4,
-        0x13,
-        "ExFreePoolWithTag",
-    );
-    stops(
-        freed_twice::<0>,
-        Rule::Pool,
-        0xc4,
-        0x13,
-        "ExFreePoolWithTag",
-    );
+    let routine = "ExFreePoolWithTag";
+    stops(freed_twice::<TAG>, Rule::Pool, 0xc4, 0x13, routine);
+    let routine = "ExFreePoolWithTag";
+    stops(freed_twice::<0>, Rule::Pool, 0xc4, 0x13, routine);
     stops(never_allocated, Rule::Pool, 0xc4, 0x10, "ExFreePoolWithTag");
     stops(other_tag, Rule::Pool, 0xc4, 0x16, "ExFreePoolWithTag");
 }
@@ -239,20 +219,10 @@ fn dpc_freed(_: *mut DEVICE_OBJECT) {
 fn a_block_is_freed_with_a_timer_that_is_set_or_a_dpc_that_is_queued() {
     stops(timer_freed, Rule::Dpc, 0xc4, 0x15, "ExFreePoolWithTag");
     stops(boxed_timer_freed, Rule::Dpc, 0xc4, 0x15, "ExFreePool");
-    stops(
-        extension_deleted::<false>,
-        Rule::Dpc,
-        0xc4,
-        0x15,
-        "IoDeleteDevice",
-    );
-    stops(
-        extension_deleted::<true>,
-        Rule::Dpc,
-        0xc4,
-        0x15,
-        "ObDereferenceObject",
-    );
+    let routine = "IoDeleteDevice";
+    stops(extension_deleted::<false>, Rule::Dpc, 0xc4, 0x15, routine);
+    let routine = "ObDereferenceObject";
+    stops(extension_deleted::<true>, Rule::Dpc, 0xc4, 0x15, routine);
     stops(dpc_freed, Rule::Dpc, 0xc7, 1, "ExFreePoolWithTag");
 }
 
@@ -297,13 +267,8 @@ fn null_entry(_: *mut DEVICE_OBJECT) {
 
 #[test]
 fn a_null_entry_is_inserted() {
-    stops(
-        null_entry,
-        Rule::Pointer,
-        0x50,
-        0,
-        "ExInterlockedInsertTailList",
-    );
+    let routine = "ExInterlockedInsertTailList";
+    stops(null_entry, Rule::Pointer, 0x50, 0, routine);
 }
 
 unsafe extern "C" fn waits(event: *mut c_void) {

@@ -41,10 +41,8 @@ fn counts_and_numbers(device: *mut DEVICE_OBJECT) {
     assert_eq!(nt!(KeQueryGroupAffinity(1)), 0);
     let mut number = PROCESSOR_NUMBER::default();
     let status = nt!(KeGetProcessorNumberFromIndex(7, &raw mut number));
-    assert_eq!(
-        (status, number.Group, number.Number),
-        (STATUS_SUCCESS, 0, 7)
-    );
+    let statuses = (status, number.Group, number.Number);
+    assert_eq!(statuses, (STATUS_SUCCESS, 0, 7));
     assert_eq!(nt!(KeGetProcessorIndexFromNumber(&raw mut number)), 7);
     let status = nt!(KeGetProcessorNumberFromIndex(8, &raw mut number));
     assert_eq!(status, STATUS_INVALID_PARAMETER);
@@ -118,17 +116,13 @@ fn thread_runs_on_a_processor_of_its_affinity() {
 
 #[test]
 fn affinity_is_not_changed_above_dispatch_level() {
-    stops(
-        |device| {
-            delete(device);
-            nt!(KfRaiseIrql(5));
-            nt!(KeSetSystemAffinityThreadEx(1));
-        },
-        Rule::IrqlKeDispatchLte,
-        0xc4,
-        0x2_0011,
-        "KeSetSystemAffinityThreadEx",
-    );
+    let body = |device: *mut DEVICE_OBJECT| {
+        delete(device);
+        nt!(KfRaiseIrql(5));
+        nt!(KeSetSystemAffinityThreadEx(1));
+    };
+    let routine = "KeSetSystemAffinityThreadEx";
+    stops(body, Rule::IrqlKeDispatchLte, 0xc4, 0x2_0011, routine);
 }
 
 /// Sets the affinity of the thread that serves a request, and restores it if `RESTORES`.
@@ -150,9 +144,6 @@ impl<const RESTORES: bool> Steps for Pinned<RESTORES> {
 #[test]
 fn thread_of_user_mode_returns_with_its_own_affinity() {
     holds(one_request::<Pinned<true>>);
-    breaks(
-        one_request::<Pinned<false>>,
-        Rule::Affinity,
-        "has the system affinity 0x2",
-    );
+    let text = "has the system affinity 0x2";
+    breaks(one_request::<Pinned<false>>, Rule::Affinity, text);
 }

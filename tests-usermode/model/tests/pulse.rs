@@ -106,16 +106,12 @@ fn pulse_releases_every_thread_that_waits_for_a_notification_event() {
 /// The rule of the page: `IrqlKeDispatchLte`.
 #[test]
 fn event_is_not_pulsed_above_dispatch_level() {
-    stops(
-        |device| {
-            let event = common::extension(device).cast();
-            nt!(KeInitializeEvent(event, 0, 0));
-            nt!(KfRaiseIrql(5));
-            pulse(event);
-        },
-        Rule::IrqlKeDispatchLte,
-        0xc4,
-        0x2_0011,
-        "KePulseEvent",
-    );
+    let body = |device: *mut DEVICE_OBJECT| {
+        let event = common::extension(device).cast();
+        nt!(KeInitializeEvent(event, 0, 0));
+        nt!(KfRaiseIrql(5));
+        pulse(event);
+    };
+    let routine = "KePulseEvent";
+    stops(body, Rule::IrqlKeDispatchLte, 0xc4, 0x2_0011, routine);
 }

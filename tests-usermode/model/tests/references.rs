@@ -81,20 +81,10 @@ fn referenced_when_deleted(device: *mut DEVICE_OBJECT) {
 
 #[test]
 fn missing_reference_is_found() {
-    stops(
-        never_referenced,
-        Rule::Reference,
-        0x18,
-        0,
-        "ObDereferenceObject",
-    );
-    stops(
-        referenced_when_deleted,
-        Rule::Reference,
-        0x18,
-        0,
-        "ObReferenceObject",
-    );
+    let routine = "ObDereferenceObject";
+    stops(never_referenced, Rule::Reference, 0x18, 0, routine);
+    let routine = "ObReferenceObject";
+    stops(referenced_when_deleted, Rule::Reference, 0x18, 0, routine);
 }
 
 fn still_referenced(device: *mut DEVICE_OBJECT) {
@@ -161,11 +151,6 @@ fn delays_high(_: *mut DEVICE_OBJECT) {
 
 #[test]
 fn a_thread_is_delayed_below_dispatch_level() {
-    stops(
-        delays_high,
-        Rule::IrqlKeApcLte1,
-        0xc4,
-        0x2_000f,
-        "KeDelayExecutionThread",
-    );
+    let routine = "KeDelayExecutionThread";
+    stops(delays_high, Rule::IrqlKeApcLte1, 0xc4, 0x2_000f, routine);
 }

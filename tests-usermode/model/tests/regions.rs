@@ -93,13 +93,8 @@ fn guarded_mutex_has_one_owner() {
         assert_eq!(nt!(KeTryToAcquireGuardedMutex(mutex)), 0);
         nt!(KeAcquireGuardedMutex(mutex));
     };
-    stops(
-        again,
-        Rule::FastMutex,
-        0xc4,
-        0x1000,
-        "KeAcquireGuardedMutex",
-    );
+    let routine = "KeAcquireGuardedMutex";
+    stops(again, Rule::FastMutex, 0xc4, 0x1000, routine);
 }
 
 #[test]

@@ -101,10 +101,8 @@ fn key_is_created_below_one_that_exists() {
         assert_eq!(done, OPENED);
         let denied = create(again, "New", KEY_READ);
         assert_eq!(denied.err(), Some(STATUS_ACCESS_DENIED));
-        assert_eq!(
-            set(again, "Value", REG_DWORD, &[0; 4]),
-            STATUS_ACCESS_DENIED
-        );
+        let status = set(again, "Value", REG_DWORD, &[0; 4]);
+        assert_eq!(status, STATUS_ACCESS_DENIED);
         assert_eq!(nt!(ZwDeleteKey(service)), STATUS_CANNOT_DELETE);
         assert_eq!(nt!(ZwDeleteKey(own)), STATUS_SUCCESS);
         for key in [again, own, service] {

@@ -23,13 +23,7 @@ fn initialise_remove_lock(lock: &mut IO_REMOVE_LOCK) {
 }
 
 fn acquire_remove_lock(lock: &mut IO_REMOVE_LOCK, for_tag: usize) {
-    let status = nt!(IoAcquireRemoveLockEx(
-        lock,
-        tag(for_tag),
-        c"".as_ptr(),
-        1,
-        REMOVE_LOCK_SIZE
-    ));
+    let status = call::acquire_remove_lock(lock, tag(for_tag), REMOVE_LOCK_SIZE);
     assert_eq!(status, nt::STATUS_SUCCESS);
 }
 
@@ -45,13 +39,8 @@ fn remove_lock() {
         acquire_remove_lock(&mut lock, TAG);
         release_remove_lock(&mut lock, OTHER_TAG);
     };
-    let violation = stops(
-        not_acquired,
-        Rule::RemoveLock,
-        0xc4,
-        0xd5,
-        "IoReleaseRemoveLock",
-    );
+    let routine = "IoReleaseRemoveLock";
+    let violation = stops(not_acquired, Rule::RemoveLock, 0xc4, 0xd5, routine);
     assert_eq!(violation.parameters[2], OTHER_TAG as u64);
 
     let too_often = || {
@@ -63,13 +52,8 @@ fn remove_lock() {
             release_remove_lock(&mut lock, TAG);
         }
     };
-    stops(
-        too_often,
-        Rule::RemoveLock,
-        0xc4,
-        0xd5,
-        "IoReleaseRemoveLock",
-    );
+    let routine = "IoReleaseRemoveLock";
+    stops(too_often, Rule::RemoveLock, 0xc4, 0xd5, routine);
 
     let waited_for = || {
         let mut lock = IO_REMOVE_LOCK { Common: [0; 4] };
@@ -80,13 +64,8 @@ fn remove_lock() {
             REMOVE_LOCK_SIZE
         ));
     };
-    stops(
-        waited_for,
-        Rule::RemoveLock,
-        0xc4,
-        0xd6,
-        "IoReleaseRemoveLockAndWait",
-    );
+    let routine = "IoReleaseRemoveLockAndWait";
+    stops(waited_for, Rule::RemoveLock, 0xc4, 0xd6, routine);
 }
 
 #[test]
@@ -117,13 +96,7 @@ fn a_remove_lock_in_the_pool_is_waited_for_without_a_removal() {
             tag(TAG),
             REMOVE_LOCK_SIZE
         ));
-        let late = nt!(IoAcquireRemoveLockEx(
-            lock,
-            tag(TAG),
-            c"".as_ptr(),
-            1,
-            REMOVE_LOCK_SIZE
-        ));
+        let late = call::acquire_remove_lock(lock, tag(TAG), REMOVE_LOCK_SIZE);
         assert_eq!(late, nt::STATUS_DELETE_PENDING);
         free_lock(lock);
     });

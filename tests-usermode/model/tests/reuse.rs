@@ -14,6 +14,7 @@ use std::{
 };
 
 use body::{run, stops};
+use call::acquire_remove_lock;
 use nt::{
     KDEVICE_QUEUE_ENTRY, KDPC, KLOCK_QUEUE_HANDLE, KSPIN_LOCK, LIST_ENTRY, LOOKASIDE_LIST_EX,
     POOL_FLAG_NON_PAGED, SINGLE_LIST_ENTRY, SLIST_ENTRY, STATUS_SUCCESS,
@@ -217,13 +218,7 @@ fn run_down_protection(memory: &Memory) {
 fn remove_lock(memory: &Memory) {
     let tag = without_provenance_mut(8);
     nt!(IoInitializeRemoveLockEx(memory.at(0), 0, 0, 0, 32));
-    nt!(IoAcquireRemoveLockEx(
-        memory.at(0),
-        tag,
-        c"".as_ptr(),
-        1,
-        32
-    ));
+    acquire_remove_lock(memory.at(0), tag, 32);
     nt!(IoReleaseRemoveLockEx(memory.at(0), tag, 32));
 }
 
@@ -329,11 +324,6 @@ fn makes_an_event_of_a_set_timer() {
 
 #[test]
 fn memory_of_a_timer_that_is_set_is_not_reused() {
-    stops(
-        makes_an_event_of_a_set_timer,
-        Rule::Dpc,
-        0xc7,
-        0,
-        "KeInitializeEvent",
-    );
+    let routine = "KeInitializeEvent";
+    stops(makes_an_event_of_a_set_timer, Rule::Dpc, 0xc7, 0, routine);
 }

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use call::{broke, on_completion, sets_event, wait};
+use call::{broke, build_io_control, on_completion, sets_event, wait};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, IO_STATUS_BLOCK, IRP, KEVENT, KSPIN_LOCK, NTSTATUS,
     STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL, UNICODE_STRING,
@@ -418,10 +418,7 @@ impl<const M: u8> Steps for Sets<M> {
         let (mut event, mut block) = (KEVENT { Header: [0; 3] }, BLOCK);
         let event = &raw mut event;
         nt!(KeInitializeEvent(event, 0, 0));
-        let (none, block) = (null_mut(), &raw mut block);
-        let sent = nt!(IoBuildDeviceIoControlRequest(
-            SECOND, device, none, 0, none, 0, 0, event, block
-        ));
+        let sent = build_io_control(SECOND, device, event, &raw mut block);
         let routine = if M == FAULTY { sets } else { sets_event };
         on_completion(sent, routine, event.cast());
         nt!(IofCallDriver(device, sent));

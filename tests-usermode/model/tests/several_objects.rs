@@ -137,11 +137,8 @@ fn no_thread_waits_for_several_objects_at_dispatch_level() {
         let mut objects = [event(0, 1), event(0, 1)];
         let mut pointers = objects.each_mut().map(pointer);
         let _ = nt!(KeRaiseIrqlToDpcLevel());
-        assert_eq!(
-            try_wait(&mut pointers, WaitAll),
-            STATUS_SUCCESS,
-            "it takes no time"
-        );
+        let status = try_wait(&mut pointers, WaitAll);
+        assert_eq!(status, STATUS_SUCCESS, "it takes no time");
         wait(&mut pointers, WaitAll, null_mut());
         black_box(());
     };
@@ -308,13 +305,8 @@ fn a_critical_region_is_left_as_often_as_it_is_entered() {
         nt!(KeEnterCriticalRegion());
         black_box(());
     };
-    stops(
-        body,
-        Rule::IrqlKeApcLte2,
-        0xc4,
-        0x2_0010,
-        "KeEnterCriticalRegion",
-    );
+    let routine = "KeEnterCriticalRegion";
+    stops(body, Rule::IrqlKeApcLte2, 0xc4, 0x2_0010, routine);
 }
 
 /// Returns to user mode in a critical region.

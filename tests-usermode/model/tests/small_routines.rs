@@ -57,29 +57,19 @@ fn run_down_protection_is_counted() {
         assert_eq!(nt!(ExAcquireRundownProtectionEx(run_ref, 1)), 0);
     });
     let rule = Rule::Rundown;
-    stops(
-        || {
-            let mut run_ref = EX_RUNDOWN_REF { Count: 0 };
-            nt!(ExInitializeRundownProtection(&raw mut run_ref));
-            nt!(ExAcquireRundownProtectionEx(&raw mut run_ref, 2));
-            nt!(ExReleaseRundownProtectionEx(&raw mut run_ref, 3));
-        },
-        rule,
-        0,
-        0,
-        "ExReleaseRundownProtectionEx",
-    );
-    stops(
-        || {
-            let mut run_ref = EX_RUNDOWN_REF { Count: 0 };
-            nt!(ExInitializeRundownProtection(&raw mut run_ref));
-            nt!(ExRundownCompleted(&raw mut run_ref));
-        },
-        rule,
-        0,
-        0,
-        "ExRundownCompleted",
-    );
+    let body = || {
+        let mut run_ref = EX_RUNDOWN_REF { Count: 0 };
+        nt!(ExInitializeRundownProtection(&raw mut run_ref));
+        nt!(ExAcquireRundownProtectionEx(&raw mut run_ref, 2));
+        nt!(ExReleaseRundownProtectionEx(&raw mut run_ref, 3));
+    };
+    stops(body, rule, 0, 0, "ExReleaseRundownProtectionEx");
+    let body = || {
+        let mut run_ref = EX_RUNDOWN_REF { Count: 0 };
+        nt!(ExInitializeRundownProtection(&raw mut run_ref));
+        nt!(ExRundownCompleted(&raw mut run_ref));
+    };
+    stops(body, rule, 0, 0, "ExRundownCompleted");
 }
 
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/ntifs/nf-ntifs-rtlrandomex>: numbers from 0 to `MAXLONG` - 1.
@@ -181,10 +171,8 @@ fn secure(device: *mut DEVICE_OBJECT, has_list: bool) {
         "STATUS_ALLOTTED_SPACE_EXCEEDED"
     );
     assert_eq!(nt!(RtlCreateAcl(list, 64, 2)), STATUS_SUCCESS);
-    assert_eq!(
-        nt!(RtlAddAccessAllowedAce(list, 2, all, sid)),
-        STATUS_SUCCESS
-    );
+    let status = nt!(RtlAddAccessAllowedAce(list, 2, all, sid));
+    assert_eq!(status, STATUS_SUCCESS);
     let list = if has_list { list } else { null_mut() };
     let set = nt!(RtlSetDaclSecurityDescriptor(place, 1, list, 0));
     assert_eq!(set, STATUS_SUCCESS);

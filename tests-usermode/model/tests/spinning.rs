@@ -52,20 +52,10 @@ fn for_its_own_dpc(_: *mut DEVICE_OBJECT) {
 #[test]
 fn a_thread_spins_for_its_own_processors_dpc() {
     let (rule, code) = (Rule::Hang, DPC_WATCHDOG_VIOLATION);
-    stops(
-        for_its_own_dpc,
-        rule,
-        code,
-        AT_DISPATCH_LEVEL,
-        "YieldProcessor",
-    );
-    stops_in_some_order(
-        for_its_own_dpc,
-        rule,
-        code,
-        AT_DISPATCH_LEVEL,
-        "YieldProcessor",
-    );
+    let routine = "YieldProcessor";
+    stops(for_its_own_dpc, rule, code, AT_DISPATCH_LEVEL, routine);
+    let routine = "YieldProcessor";
+    stops_in_some_order(for_its_own_dpc, rule, code, AT_DISPATCH_LEVEL, routine);
 }
 
 static SET: AtomicPtr<AtomicI32> = AtomicPtr::new(null_mut());

@@ -241,13 +241,8 @@ fn the_pool_is_that_of_the_type() {
         nt!(ExAllocatePoolWithTag(PagedPool, 8, TAG));
         black_box(());
     };
-    stops(
-        body,
-        Rule::IrqlExAllocatePool,
-        0xc4,
-        1,
-        "ExAllocatePoolWithTag",
-    );
+    let routine = "ExAllocatePoolWithTag";
+    stops(body, Rule::IrqlExAllocatePool, 0xc4, 1, routine);
 }
 
 /// An MDL of a buffer.
@@ -390,11 +385,8 @@ fn number_is_written_in_a_base() {
         {
             assert_eq!(write(value, base), (STATUS_SUCCESS, expected.into()));
         }
-        assert_eq!(
-            write(1234, 10).0,
-            nt::STATUS_BUFFER_OVERFLOW,
-            "no zero fits"
-        );
+        let status = write(1234, 10).0;
+        assert_eq!(status, nt::STATUS_BUFFER_OVERFLOW, "no zero fits");
         assert_eq!(write(1, 3).0, nt::STATUS_INVALID_PARAMETER);
     });
 }

@@ -167,20 +167,14 @@ fn locks_exclude_each_other() {
 
 #[test]
 fn write_under_a_shared_lock_is_found() {
-    breaks(
-        two_requests::<Readers>,
-        Rule::PlainMemory,
-        "nothing orders the two",
-    );
+    let text = "nothing orders the two";
+    breaks(two_requests::<Readers>, Rule::PlainMemory, text);
 }
 
 #[test]
 fn two_locks_do_not_exclude_each_other() {
-    breaks(
-        two_requests::<MutexAndFastMutex>,
-        Rule::PlainMemory,
-        "nothing orders the two",
-    );
+    let text = "nothing orders the two";
+    breaks(two_requests::<MutexAndFastMutex>, Rule::PlainMemory, text);
 }
 
 /// Keeps its mutex when it completes a request.
@@ -201,11 +195,8 @@ impl Steps for KeepsMutex {
 
 #[test]
 fn a_mutex_is_released_before_the_dispatch_routine_returns() {
-    let violation = breaks(
-        one_request::<KeepsMutex>,
-        Rule::Mutex,
-        "a dispatch routine has returned and holds the mutex",
-    );
+    let text = "a dispatch routine has returned and holds the mutex";
+    let violation = breaks(one_request::<KeepsMutex>, Rule::Mutex, text);
     assert_eq!(violation.code, 1);
 }
 
@@ -291,13 +282,8 @@ fn a_fast_mutex_is_acquired_once() {
         nt!(ExAcquireFastMutex(mutex));
         black_box(());
     };
-    stops(
-        high,
-        Rule::IrqlExApcLte1,
-        0xc4,
-        0x2_0005,
-        "ExAcquireFastMutex",
-    );
+    let routine = "ExAcquireFastMutex";
+    stops(high, Rule::IrqlExApcLte1, 0xc4, 0x2_0005, routine);
 }
 
 #[test]
@@ -351,26 +337,16 @@ fn a_reader_writer_spin_lock_is_not_acquired_again_nor_released_in_the_other_way
         nt!(ExAcquireSpinLockExclusive(&raw mut lock));
         black_box(());
     };
-    stops(
-        upgraded,
-        Rule::SpinLock,
-        0xc4,
-        0x1000,
-        "ExAcquireSpinLockExclusive",
-    );
+    let routine = "ExAcquireSpinLockExclusive";
+    stops(upgraded, Rule::SpinLock, 0xc4, 0x1000, routine);
     let other = || {
         let mut lock = 0;
         let irql = nt!(ExAcquireSpinLockShared(&raw mut lock));
         nt!(ExReleaseSpinLockExclusive(&raw mut lock, irql));
         black_box(());
     };
-    stops(
-        other,
-        Rule::SpinlockRelease,
-        0xc4,
-        0x1007,
-        "ExReleaseSpinLockExclusive",
-    );
+    let routine = "ExReleaseSpinLockExclusive";
+    stops(other, Rule::SpinlockRelease, 0xc4, 0x1007, routine);
 }
 
 /// A driver whose object is freed while requests use it, unless run-down protection keeps it.
@@ -418,11 +394,8 @@ impl<const PROTECTS: bool> Steps for RunsDown<PROTECTS> {
 
 #[test]
 fn object_is_not_freed_while_run_down_protection_is_held() {
-    breaks(
-        two_requests::<RunsDown<false>>,
-        Rule::FreedMemory,
-        "block was freed",
-    );
+    let text = "block was freed";
+    breaks(two_requests::<RunsDown<false>>, Rule::FreedMemory, text);
     holds(two_requests::<RunsDown<true>>);
 }
 
@@ -445,10 +418,8 @@ fn run_down_protection_is_released_as_often_as_it_was_acquired() {
         nt!(ExReleaseRundownProtection(&raw mut run_ref));
         black_box(());
     });
-    assert_eq!(
-        (violation.rule, violation.routine),
-        (Rule::Rundown, "ExReleaseRundownProtection")
-    );
+    let broken = (violation.rule, violation.routine);
+    assert_eq!(broken, (Rule::Rundown, "ExReleaseRundownProtection"));
 }
 
 fn entry() -> *mut SLIST_ENTRY {
@@ -485,13 +456,8 @@ fn an_entry_is_on_a_sequenced_list_once() {
         nt!(ExpInterlockedPushEntrySList(&raw mut head, entry));
         black_box(());
     };
-    stops(
-        twice,
-        Rule::ListEntry,
-        0x139,
-        3,
-        "InterlockedPushEntrySList",
-    );
+    let routine = "InterlockedPushEntrySList";
+    stops(twice, Rule::ListEntry, 0x139, 3, routine);
 }
 
 /// A timer that expires repeatedly, until the device is removed if `CANCELS` is set.
@@ -536,10 +502,7 @@ impl<const CANCELS: bool> Steps for Periodic<CANCELS> {
 
 #[test]
 fn a_periodic_timer_expires_until_it_is_cancelled() {
-    breaks(
-        one_request::<Periodic<false>>,
-        Rule::Dpc,
-        "its memory is freed",
-    );
+    let text = "its memory is freed";
+    breaks(one_request::<Periodic<false>>, Rule::Dpc, text);
     holds(one_request::<Periodic<true>>);
 }

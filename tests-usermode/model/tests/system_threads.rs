@@ -13,7 +13,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use call::{join_thread, start_thread, wait};
+use call::{join_thread, referenced, start_thread, wait};
 use common::{passes, stops};
 use nt::{DEVICE_OBJECT, KSEMAPHORE, STATUS_OBJECT_TYPE_MISMATCH, STATUS_SUCCESS};
 use ntmodel::Rule;
@@ -44,28 +44,12 @@ unsafe extern "C" fn end_in_a_critical_region(_: *mut c_void) {
     nt!(PsTerminateSystemThread(STATUS_SUCCESS));
 }
 
-fn thread_of(routine: nt::PKSTART_ROUTINE, context: *mut c_void) -> *mut c_void {
-    let (mut handle, mut thread) = (null_mut(), null_mut());
-    let (none, process, client) = (null_mut(), null_mut(), null_mut());
-    let status = nt!(PsCreateSystemThread(
-        &raw mut handle,
-        0,
-        none,
-        process,
-        client,
-        routine,
-        context
-    ));
-    assert_eq!(status, STATUS_SUCCESS);
-    let status = nt!(ObReferenceObjectByHandle(
-        handle,
-        0,
-        null_mut(),
-        0,
-        &raw mut thread,
-        null_mut()
-    ));
-    assert_eq!(status, STATUS_SUCCESS);
+fn thread_of(
+    routine: unsafe extern "C" fn(*mut c_void),
+    context: *const impl Sized,
+) -> *mut c_void {
+    let handle = start_thread(routine, context);
+    let thread = referenced(handle);
     assert_eq!(nt!(ZwClose(handle)), STATUS_SUCCESS);
     thread
 }
@@ -145,7 +129,7 @@ fn thread_ends_where_it_calls_ps_terminate_system_thread() {
         // SAFETY: only the address is computed.
         let wake = unsafe { &raw mut (*worker).wake };
         nt!(KeInitializeSemaphore(wake, 0, 2));
-        let thread = thread_of(Some(serve), worker.cast());
+        let thread = thread_of(serve, worker);
         nt!(KeReleaseSemaphore(wake, 0, 2, 0));
         join(thread);
         // SAFETY: as above.
@@ -156,14 +140,9 @@ fn thread_ends_where_it_calls_ps_terminate_system_thread() {
 
 #[test]
 fn thread_ends_in_a_critical_region() {
-    stops(
-        |_| {
-            let thread = thread_of(Some(end_in_a_critical_region), null_mut());
-            join(thread);
-        },
-        Rule::CriticalRegions,
-        1,
-        0,
-        "a system thread",
-    );
+    let body = |_: *mut DEVICE_OBJECT| {
+        let thread = thread_of(end_in_a_critical_region, null::<u8>());
+        join(thread);
+    };
+    stops(body, Rule::CriticalRegions, 1, 0, "a system thread");
 }

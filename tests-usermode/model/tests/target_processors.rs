@@ -122,10 +122,8 @@ fn no_processor(_: *mut DEVICE_OBJECT) {
         null_mut()
     ));
     for (group, processor) in [(1, 0), (0, 8)] {
-        assert_eq!(
-            set_target(&raw mut dpc, group, processor),
-            STATUS_INVALID_PARAMETER
-        );
+        let status = set_target(&raw mut dpc, group, processor);
+        assert_eq!(status, STATUS_INVALID_PARAMETER);
     }
     nt!(KeSetTargetProcessorDpc(&raw mut dpc, 8));
 }

@@ -152,10 +152,8 @@ fn the_bus_driver_leaves_the_status_of_requests_that_it_does_not_handle() {
     for minor in [0x8, 0xa, 0xc, 0x13] {
         assert_eq!(stage.device.pnp(minor), STATUS_NOT_SUPPORTED, "{minor:#x}");
     }
-    assert_eq!(
-        end_of(&stage.send(FIRST)),
-        nt::STATUS_INVALID_DEVICE_REQUEST
-    );
+    let status = end_of(&stage.send(FIRST));
+    assert_eq!(status, nt::STATUS_INVALID_DEVICE_REQUEST);
     stage.tear_down();
 }
 

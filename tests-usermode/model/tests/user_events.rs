@@ -134,11 +134,6 @@ fn references_to_events_are_released_once() {
 #[test]
 fn handle_of_user_mode_is_not_trusted() {
     let violation = found_in(|kernel| drop(trusted::run(kernel)));
-    is(
-        &violation,
-        Rule::Reference,
-        0xc4,
-        0xf6,
-        "ObReferenceObjectByHandle",
-    );
+    let routine = "ObReferenceObjectByHandle";
+    is(&violation, Rule::Reference, 0xc4, 0xf6, routine);
 }

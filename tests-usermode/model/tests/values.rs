@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use call::{create_named_device, with_string};
+use call::{build_io_control, create_named_device, with_string};
 use common::{NO_CODE, event, initialise, passes, stops};
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, IO_STATUS_BLOCK, IRP, KSEMAPHORE, NTSTATUS, OBJECT_ATTRIBUTES,
@@ -269,19 +269,8 @@ impl<const IS_SET: bool> Steps for Asks<IS_SET> {
         if IS_SET {
             common::set(&raw mut event);
         }
-        let (none, internal) = (null_mut(), 0);
         let lower = lower::<Self>(device);
-        let request = nt!(IoBuildDeviceIoControlRequest(
-            code,
-            lower,
-            none,
-            0,
-            none,
-            0,
-            internal,
-            &raw mut event,
-            &raw mut block
-        ));
+        let request = build_io_control(code, lower, &raw mut event, &raw mut block);
         let status = nt!(IofCallDriver(lower, request));
         if code == FIRST {
             assert_eq!(status, STATUS_NOT_FOUND);

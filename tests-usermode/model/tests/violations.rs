@@ -83,13 +83,8 @@ fn irql_ke_raise_lower() {
         raise(HIGH_LEVEL);
         raise_to_dpc_level();
     };
-    let violation = stops(
-        above_dispatch,
-        Rule::IrqlKeRaiseLower,
-        0xc4,
-        0x30,
-        "KeRaiseIrql",
-    );
+    let routine = "KeRaiseIrql";
+    let violation = stops(above_dispatch, Rule::IrqlKeRaiseLower, 0xc4, 0x30, routine);
     assert_eq!(violation.parameters, [0x30, 15, 2, 0]);
     let too_high = || {
         raise(HIGH_LEVEL + 1);
@@ -139,11 +134,8 @@ fn spin_lock() {
     let left = found(|| {
         acquire(&mut lock());
     });
-    assert_eq!(
-        (left.rule, left.routine),
-        (Rule::SpinLock, "DriverEntry"),
-        "\n{left}"
-    );
+    let broken = (left.rule, left.routine);
+    assert_eq!(broken, (Rule::SpinLock, "DriverEntry"), "\n{left}");
 }
 
 #[test]
@@ -214,25 +206,15 @@ fn lock_initialisation() {
     let never = || {
         acquire(&mut 0);
     };
-    stops(
-        never,
-        Rule::LockInitialisation,
-        0xc4,
-        0x1002,
-        "KeAcquireSpinLock",
-    );
+    let routine = "KeAcquireSpinLock";
+    stops(never, Rule::LockInitialisation, 0xc4, 0x1002, routine);
     let again = || {
         let mut lock = lock();
         acquire(&mut lock);
         nt!(KeInitializeSpinLock(&raw mut lock));
     };
-    stops(
-        again,
-        Rule::LockInitialisation,
-        0xc4,
-        0x1005,
-        "KeInitializeSpinLock",
-    );
+    let routine = "KeInitializeSpinLock";
+    stops(again, Rule::LockInitialisation, 0xc4, 0x1005, routine);
 }
 
 #[test]
@@ -280,11 +262,8 @@ fn cancel_spin_lock() {
     let left = found(|| {
         acquire_cancel();
     });
-    assert_eq!(
-        (left.rule, left.routine),
-        (Rule::CancelSpinLock, "DriverEntry"),
-        "\n{left}"
-    );
+    let broken = (left.rule, left.routine);
+    assert_eq!(broken, (Rule::CancelSpinLock, "DriverEntry"), "\n{left}");
 }
 
 #[test]
@@ -312,13 +291,8 @@ fn device_queue_busy() {
         raise_to_dpc_level();
         nt!(KeRemoveDeviceQueue(&raw mut queue));
     };
-    stops(
-        body,
-        Rule::DeviceQueueBusy,
-        0xc4,
-        0x1007,
-        "KeRemoveDeviceQueue",
-    );
+    let routine = "KeRemoveDeviceQueue";
+    stops(body, Rule::DeviceQueueBusy, 0xc4, 0x1007, routine);
 }
 
 #[test]
@@ -329,13 +303,8 @@ fn lock_of_an_interlocked_list() {
         nt!(ExInterlockedAddUlong(&raw mut sum, 1, &raw mut lock));
         acquire(&mut lock);
     };
-    stops(
-        body,
-        Rule::InterlockedLock,
-        0xc4,
-        0x1008,
-        "KeAcquireSpinLock",
-    );
+    let routine = "KeAcquireSpinLock";
+    stops(body, Rule::InterlockedLock, 0xc4, 0x1008, routine);
 }
 
 #[test]

@@ -78,13 +78,8 @@ fn mutex_is_waited_for_in_user_mode() {
         nt!(KeInitializeMutex(mutex, 0));
         wait(mutex.cast(), USER_MODE);
     };
-    stops(
-        body,
-        Rule::WaitMode,
-        common::NO_CODE,
-        0,
-        "KeWaitForSingleObject",
-    );
+    let routine = "KeWaitForSingleObject";
+    stops(body, Rule::WaitMode, common::NO_CODE, 0, routine);
 }
 
 #[test]
@@ -114,11 +109,6 @@ fn announced_wait_does_not_follow() {
         nt!(KeSetEvent(own, 0, 1));
         nt!(KeClearEvent(own));
     };
-    stops(
-        body,
-        Rule::AnnouncedWait,
-        common::NO_CODE,
-        0,
-        "KeClearEvent",
-    );
+    let routine = "KeClearEvent";
+    stops(body, Rule::AnnouncedWait, common::NO_CODE, 0, routine);
 }

@@ -100,10 +100,8 @@ unsafe extern "C" fn control(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTA
 unsafe extern "C" fn add_device(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) -> NTSTATUS {
     let device = create_device(driver, 8);
     *lower(device) = nt!(IoAttachDeviceToDeviceStack(device, pdo));
-    assert_eq!(
-        nt!(IoWMIRegistrationControl(device, REGISTER)),
-        STATUS_SUCCESS
-    );
+    let status = nt!(IoWMIRegistrationControl(device, REGISTER));
+    assert_eq!(status, STATUS_SUCCESS);
     // SAFETY: the device is the driver's.
     unsafe { (*device).Flags &= !nt::DO_DEVICE_INITIALIZING };
     STATUS_SUCCESS
@@ -168,36 +166,21 @@ fn data_of_an_event_is_freed() {
 #[test]
 fn events_are_sent_as_their_pages_say() {
     let fires = "WmiFireEvent";
-    stops(
-        |device| {
-            fire(device, 0, null_mut());
-        },
-        Rule::WmiRegistration,
-        NO_CODE,
-        0,
-        fires,
-    );
-    stops(
-        |device| {
-            nt!(IoWMIRegistrationControl(device, REGISTER));
-            fire(device, 16, null_mut());
-        },
-        Rule::Pointer,
-        NO_CODE,
-        0,
-        fires,
-    );
-    stops(
-        |device| {
-            nt!(IoWMIRegistrationControl(device, REGISTER));
-            nt!(KfRaiseIrql(5));
-            fire(device, 0, null_mut());
-        },
-        Rule::Irql,
-        0xc4,
-        0xe5,
-        fires,
-    );
+    let body = |device: *mut DEVICE_OBJECT| {
+        fire(device, 0, null_mut());
+    };
+    stops(body, Rule::WmiRegistration, NO_CODE, 0, fires);
+    let body = |device: *mut DEVICE_OBJECT| {
+        nt!(IoWMIRegistrationControl(device, REGISTER));
+        fire(device, 16, null_mut());
+    };
+    stops(body, Rule::Pointer, NO_CODE, 0, fires);
+    let body = |device: *mut DEVICE_OBJECT| {
+        nt!(IoWMIRegistrationControl(device, REGISTER));
+        nt!(KfRaiseIrql(5));
+        fire(device, 0, null_mut());
+    };
+    stops(body, Rule::Irql, 0xc4, 0xe5, fires);
     let freed_twice = common::found(|_| {
         let data = data();
         nt!(IoWMIWriteEvent(data));

@@ -187,13 +187,8 @@ fn of_deleted_device(device: *mut DEVICE_OBJECT) {
 #[test]
 fn an_item_has_a_device_object() {
     stops(no_device, Rule::WorkItem, 0xe4, 3, "IoAllocateWorkItem");
-    stops(
-        of_deleted_device,
-        Rule::WorkItem,
-        0xe4,
-        3,
-        "IoQueueWorkItem",
-    );
+    let routine = "IoQueueWorkItem";
+    stops(of_deleted_device, Rule::WorkItem, 0xe4, 3, routine);
 }
 
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ne-wdm-_work_queue_type>: the types of queues, and custom priorities
@@ -338,13 +333,8 @@ fn item_never_returns(device: *mut DEVICE_OBJECT) {
 #[test]
 fn a_routine_that_does_not_return_is_a_hang() {
     stops(item_never_returns, Rule::Hang, NO_CODE, 0, "DriverEntry");
-    stops_in_some_order(
-        item_never_returns,
-        Rule::Hang,
-        NO_CODE,
-        0,
-        "no thread can continue",
-    );
+    let routine = "no thread can continue";
+    stops_in_some_order(item_never_returns, Rule::Hang, NO_CODE, 0, routine);
 }
 
 static FAULTS: LazyLock<Arc<Faults>> = LazyLock::new(Arc::default);

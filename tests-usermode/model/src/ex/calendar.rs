@@ -2,7 +2,7 @@
 
 use nt::TIME_FIELDS;
 
-use crate::{host::Call, verifier::Rule};
+use crate::host::Call;
 
 const UNITS_PER_MILLISECOND: i64 = 10_000;
 const MILLISECONDS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
@@ -117,8 +117,7 @@ const START_OF_1980: i64 = days_before(1980) * 86_400;
 const UNITS_PER_SECOND: i64 = 1000 * UNITS_PER_MILLISECOND;
 
 fn seconds_since(start: i64, routine: &'static str, time: *const i64, seconds: *mut u32) -> u8 {
-    let call = Call::enter_noted(routine);
-    call.require_at_most(1, Rule::Irql, 0xe5);
+    let call = Call::enter_noted(routine).at_most(1);
     call.require_room(seconds);
     // SAFETY: the caller passes a time.
     let time = unsafe { time.read() };
@@ -131,8 +130,7 @@ fn seconds_since(start: i64, routine: &'static str, time: *const i64, seconds: *
 }
 
 fn time_after(start: i64, routine: &'static str, seconds: u32, time: *mut i64) {
-    let call = Call::enter_noted(routine);
-    call.require_at_most(1, Rule::Irql, 0xe5);
+    let call = Call::enter_noted(routine).at_most(1);
     call.require_room(time);
     // SAFETY: the caller passes room for a time.
     unsafe { time.write((start + i64::from(seconds)) * UNITS_PER_SECOND) };

@@ -272,8 +272,7 @@ extern "C" fn ObReferenceObjectByHandle(
     object: *mut *mut c_void,
     _information: *mut c_void,
 ) -> NTSTATUS {
-    let call = Call::enter("ObReferenceObjectByHandle");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter("ObReferenceObjectByHandle").at_most(0);
     call.require_room(object);
     if let Some(thread) = call.kernel.object_of::<EventObject>(handle) {
         if mode != KERNEL_MODE {

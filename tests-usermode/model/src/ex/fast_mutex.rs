@@ -150,8 +150,7 @@ extern "C" fn ExReleaseFastMutex(mutex: *mut FAST_MUTEX) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExAcquireFastMutexUnsafe(mutex: *mut FAST_MUTEX) {
-    let call = Call::enter_visible("ExAcquireFastMutexUnsafe", mutex);
-    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_visible("ExAcquireFastMutexUnsafe", mutex).at_most(APC_LEVEL);
     call.require_no_apcs(Rule::FastMutex, mutex.addr());
     call.check_fast(mutex);
     call.acquire_fast(mutex, "fast mutex");
@@ -161,8 +160,7 @@ extern "C" fn ExAcquireFastMutexUnsafe(mutex: *mut FAST_MUTEX) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExReleaseFastMutexUnsafe(mutex: *mut FAST_MUTEX) {
-    let call = Call::enter_visible("ExReleaseFastMutexUnsafe", mutex);
-    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_visible("ExReleaseFastMutexUnsafe", mutex).at_most(APC_LEVEL);
     call.require_fast_owner(mutex);
     call.require_no_apcs(Rule::FastMutex, mutex.addr());
     call.release_fast(mutex);

@@ -8,8 +8,7 @@ use crate::{host::Call, verifier::Rule};
 const APC_LEVEL: u8 = 1;
 
 fn enter(routine: &'static str, mutex: *mut FAST_MUTEX) -> Call {
-    let call = Call::enter_visible(routine, mutex);
-    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_visible(routine, mutex).at_most(APC_LEVEL);
     call
 }
 

@@ -33,8 +33,7 @@ fn parse(text: &str) -> Option<GUID> {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn RtlGUIDFromString(string: *const UNICODE_STRING, guid: *mut GUID) -> NTSTATUS {
-    let call = Call::enter_noted("RtlGUIDFromString");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("RtlGUIDFromString").at_most(0);
     call.require_room(guid);
     // SAFETY: the caller passes a string.
     let text = String::from_utf16_lossy(unsafe { call.units(string) });
@@ -53,8 +52,7 @@ extern "C" fn RtlGUIDFromString(string: *const UNICODE_STRING, guid: *mut GUID) 
 #[unsafe(no_mangle)]
 extern "C" fn ExUuidCreate(uuid: *mut GUID) -> NTSTATUS {
     const APC_LEVEL: u8 = 1;
-    let call = Call::enter("ExUuidCreate");
-    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter("ExUuidCreate").at_most(APC_LEVEL);
     call.require_room(uuid);
     let number = call.kernel.ex().last_uuid.fetch_add(1, Ordering::Relaxed) + 1;
     let made = GUID {
@@ -73,8 +71,7 @@ extern "C" fn ExUuidCreate(uuid: *mut GUID) -> NTSTATUS {
 #[unsafe(no_mangle)]
 extern "C" fn RtlStringFromGUID(guid: *const GUID, string: *mut UNICODE_STRING) -> NTSTATUS {
     const LENGTH: u16 = 2 * 38;
-    let call = Call::enter_noted("RtlStringFromGUID");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("RtlStringFromGUID").at_most(0);
     call.require_room(guid.cast_mut());
     call.require_room(string);
     // SAFETY: the caller passes a GUID.

@@ -245,8 +245,7 @@ extern "C" fn ExInitializeLookasideListEx(
     tag: u32,
     _depth: u16,
 ) -> NTSTATUS {
-    let call = Call::enter("ExInitializeLookasideListEx");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter("ExInitializeLookasideListEx").at_most(DISPATCH_LEVEL);
     call.require_room(list);
     call.require_nonpaged(list);
     if !is_pool_type(kind) {
@@ -275,8 +274,7 @@ extern "C" fn ExInitializeLookasideListEx(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExDeleteLookasideListEx(list: *mut LOOKASIDE_LIST_EX) {
-    let call = Call::enter("ExDeleteLookasideListEx");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter("ExDeleteLookasideListEx").at_most(DISPATCH_LEVEL);
     call.delete_lookaside(list, |fields, block| {
         if let Some(free) = fields.FreeEx {
             // SAFETY: the block was allocated by the list's other routine.

@@ -40,8 +40,7 @@ extern "C" fn RtlUnicodeStringToInteger(
     base: u32,
     value: *mut u32,
 ) -> NTSTATUS {
-    let call = Call::enter_noted("RtlUnicodeStringToInteger");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("RtlUnicodeStringToInteger").at_most(0);
     call.require_room(value);
     // SAFETY: the caller passes a string.
     let text = String::from_utf16_lossy(unsafe { call.units(string) });
@@ -61,8 +60,7 @@ extern "C" fn RtlIntegerToUnicodeString(
     base: u32,
     string: *mut UNICODE_STRING,
 ) -> NTSTATUS {
-    let call = Call::enter_noted("RtlIntegerToUnicodeString");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("RtlIntegerToUnicodeString").at_most(0);
     call.require_room(string);
     let text = match base {
         0 | 10 => format!("{value}"),

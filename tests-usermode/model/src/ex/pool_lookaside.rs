@@ -95,8 +95,7 @@ extern "C" fn ExInitializeNPagedLookasideList(
     tag: u32,
     _depth: u16,
 ) {
-    let call = Call::enter("ExInitializeNPagedLookasideList");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter("ExInitializeNPagedLookasideList").at_most(DISPATCH_LEVEL);
     call.initialise_of_pool(&New {
         list: list.cast(),
         allocate,
@@ -112,8 +111,7 @@ extern "C" fn ExInitializeNPagedLookasideList(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExDeleteNPagedLookasideList(list: *mut NPAGED_LOOKASIDE_LIST) {
-    let call = Call::enter("ExDeleteNPagedLookasideList");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter("ExDeleteNPagedLookasideList").at_most(DISPATCH_LEVEL);
     call.delete_of_pool(list.cast());
 }
 

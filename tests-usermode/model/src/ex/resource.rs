@@ -226,8 +226,7 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExInitializeResourceLite(resource: *mut ERESOURCE) -> NTSTATUS {
-    let call = Call::enter("ExInitializeResourceLite");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter("ExInitializeResourceLite").at_most(DISPATCH_LEVEL);
     call.require_room(resource);
     call.require_nonpaged(resource);
     let new = Resource::default();

@@ -32,8 +32,7 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExInitializeRundownProtection(run_ref: *mut EX_RUNDOWN_REF) {
-    let call = Call::enter("ExInitializeRundownProtection");
-    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter("ExInitializeRundownProtection").at_most(APC_LEVEL);
     call.require_room(run_ref);
     // SAFETY: the caller passes room for a variable.
     unsafe { run_ref.write(EX_RUNDOWN_REF { Count: 0 }) };
@@ -43,8 +42,7 @@ extern "C" fn ExInitializeRundownProtection(run_ref: *mut EX_RUNDOWN_REF) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExReInitializeRundownProtection(run_ref: *mut EX_RUNDOWN_REF) {
-    let call = Call::enter_visible("ExReInitializeRundownProtection", run_ref);
-    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_visible("ExReInitializeRundownProtection", run_ref).at_most(APC_LEVEL);
     let state = call.run_ref(run_ref);
     let before = state.load(Ordering::Acquire);
     call.require(before == ACTIVE, Rule::Rundown, || {
@@ -102,8 +100,7 @@ impl Kernel {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExWaitForRundownProtectionRelease(run_ref: *mut EX_RUNDOWN_REF) {
-    let call = Call::enter_visible("ExWaitForRundownProtectionRelease", run_ref);
-    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_visible("ExWaitForRundownProtectionRelease", run_ref).at_most(APC_LEVEL);
     let state = call.run_ref(run_ref);
     state.fetch_or(ACTIVE, Ordering::AcqRel);
     locked(&call.kernel.ex().run_downs).insert(run_ref.addr());

@@ -104,7 +104,6 @@ extern "C" fn ExpInterlockedFlushSList(head: *mut SLIST_HEADER) -> *mut SLIST_EN
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExQueryDepthSList(head: *mut SLIST_HEADER) -> u16 {
-    let call = Call::enter_visible("ExQueryDepthSList", head);
-    call.require_at_most(nt::DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_visible("ExQueryDepthSList", head).at_most(nt::DISPATCH_LEVEL);
     call.on_list(head, |head| u16::try_from(head.depth).unwrap_or(u16::MAX))
 }

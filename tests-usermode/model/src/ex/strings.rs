@@ -8,10 +8,7 @@ use nt::{
     STATUS_SUCCESS, UNICODE_STRING,
 };
 
-use crate::{
-    host::{Call, fault},
-    verifier::Rule,
-};
+use crate::host::{Call, fault};
 
 /// The tag of a string that a routine allocates.
 pub(in crate::ex) const TAG: u32 = u32::from_le_bytes(*b"Strg");
@@ -153,8 +150,7 @@ extern "C" fn RtlInitUnicodeString(string: *mut UNICODE_STRING, source: *const u
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn RtlInitAnsiString(string: *mut ANSI_STRING, source: *const u8) {
-    let call = Call::enter_noted("RtlInitAnsiString");
-    call.require_at_most(nt::DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("RtlInitAnsiString").at_most(nt::DISPATCH_LEVEL);
     call.require_room(string);
     let mut length = 0_u16;
     if !source.is_null() {
@@ -226,8 +222,7 @@ extern "C" fn RtlCompareUnicodeString(
     other: *const UNICODE_STRING,
     case_insensitive: u8,
 ) -> i32 {
-    let call = Call::enter_noted("RtlCompareUnicodeString");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let _call = Call::enter_noted("RtlCompareUnicodeString").at_most(0);
     // SAFETY: the caller passes strings.
     let [one, other] = [one, other].map(|string| unsafe { call.units(string) });
     compare(one, other, case_insensitive != 0)
@@ -241,8 +236,7 @@ extern "C" fn RtlEqualUnicodeString(
     other: *const UNICODE_STRING,
     case_insensitive: u8,
 ) -> u8 {
-    let call = Call::enter_noted("RtlEqualUnicodeString");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let _call = Call::enter_noted("RtlEqualUnicodeString").at_most(0);
     // SAFETY: the caller passes strings.
     let [one, other] = [one, other].map(|string| unsafe { call.units(string) });
     u8::from(compare(one, other, case_insensitive != 0) == 0)
@@ -256,8 +250,7 @@ extern "C" fn RtlCompareString(
     other: *const ANSI_STRING,
     case_insensitive: u8,
 ) -> i32 {
-    let call = Call::enter_noted("RtlCompareString");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let _call = Call::enter_noted("RtlCompareString").at_most(0);
     // SAFETY: the caller passes strings.
     let [one, other] = [one, other].map(|string| unsafe { call.characters(string) });
     compare(&one, &other, case_insensitive != 0)
@@ -271,8 +264,7 @@ extern "C" fn RtlEqualString(
     other: *const ANSI_STRING,
     case_insensitive: u8,
 ) -> u8 {
-    let call = Call::enter_noted("RtlEqualString");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let _call = Call::enter_noted("RtlEqualString").at_most(0);
     // SAFETY: the caller passes strings.
     let [one, other] = [one, other].map(|string| unsafe { call.characters(string) });
     u8::from(compare(&one, &other, case_insensitive != 0) == 0)
@@ -284,8 +276,7 @@ extern "C" fn RtlEqualString(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn RtlCreateUnicodeString(to: *mut UNICODE_STRING, source: *const u16) -> u8 {
-    let call = Call::enter_noted("RtlCreateUnicodeString");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("RtlCreateUnicodeString").at_most(0);
     call.require_room(to);
     // SAFETY: the caller passes a source that ends with a zero.
     let source = unsafe { terminated(source) };
@@ -317,8 +308,7 @@ extern "C" fn RtlAnsiStringToUnicodeString(
     from: *const ANSI_STRING,
     allocate: u8,
 ) -> NTSTATUS {
-    let call = Call::enter_noted("RtlAnsiStringToUnicodeString");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("RtlAnsiStringToUnicodeString").at_most(0);
     call.require_room(to);
     // SAFETY: the caller passes strings.
     let to = unsafe { &mut *to };
@@ -357,8 +347,7 @@ extern "C" fn RtlUnicodeStringToAnsiString(
     from: *const UNICODE_STRING,
     allocate: u8,
 ) -> NTSTATUS {
-    let call = Call::enter_noted("RtlUnicodeStringToAnsiString");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("RtlUnicodeStringToAnsiString").at_most(0);
     call.require_room(to);
     // SAFETY: the caller passes strings.
     let to = unsafe { &mut *to };
@@ -391,8 +380,7 @@ extern "C" fn RtlUnicodeStringToAnsiString(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn RtlFreeAnsiString(string: *mut ANSI_STRING) {
-    let call = Call::enter_noted("RtlFreeAnsiString");
-    call.require_at_most(1, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("RtlFreeAnsiString").at_most(1);
     call.require_room(string);
     // SAFETY: the caller passes a string.
     let buffer = unsafe { std::mem::take(&mut (*string).Buffer) };
@@ -430,8 +418,7 @@ extern "C" fn RtlPrefixUnicodeString(
     string: *const UNICODE_STRING,
     case_insensitive: u8,
 ) -> u8 {
-    let call = Call::enter_noted("RtlPrefixUnicodeString");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let _call = Call::enter_noted("RtlPrefixUnicodeString").at_most(0);
     // SAFETY: the caller passes strings.
     let [prefix, string] = [prefix, string].map(|string| unsafe { call.units(string) });
     let start = string.get(..prefix.len());
@@ -442,8 +429,7 @@ extern "C" fn RtlPrefixUnicodeString(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn RtlUpcaseUnicodeChar(unit: u16) -> u16 {
-    let call = Call::enter_noted("RtlUpcaseUnicodeChar");
-    call.require_at_most(1, Rule::Irql, 0xe5);
+    let _call = Call::enter_noted("RtlUpcaseUnicodeChar").at_most(1);
     upper(unit)
 }
 
@@ -455,8 +441,7 @@ extern "C" fn RtlUpcaseUnicodeString(
     from: *const UNICODE_STRING,
     allocate: u8,
 ) -> NTSTATUS {
-    let call = Call::enter_noted("RtlUpcaseUnicodeString");
-    call.require_at_most(1, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("RtlUpcaseUnicodeString").at_most(1);
     call.require_room(to);
     // SAFETY: the caller passes strings.
     let to = unsafe { &mut *to };

@@ -69,8 +69,7 @@ extern "C" fn EtwRegister(
     _context: *mut c_void,
     handle: *mut u64,
 ) -> NTSTATUS {
-    let call = Call::enter("EtwRegister");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter("EtwRegister").at_most(0);
     if provider.is_null() || handle.is_null() {
         return STATUS_INVALID_PARAMETER;
     }
@@ -92,8 +91,7 @@ extern "C" fn EtwRegister(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn EtwUnregister(handle: u64) -> NTSTATUS {
-    let call = Call::enter("EtwUnregister");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter("EtwUnregister").at_most(0);
     let is_known = call.is_provider(handle);
     call.require(is_known, Rule::EventProvider, || {
         let what = format!("{handle:#x} is not the handle of a provider that is registered");

@@ -5,7 +5,7 @@ use nt::{
     STATUS_REVISION_MISMATCH, STATUS_SUCCESS,
 };
 
-use crate::{host::Call, verifier::Rule};
+use crate::host::Call;
 
 /// The version of the system, and the number of its build.
 pub(crate) const VERSION: [u32; 3] = [10, 0, 19041];
@@ -97,8 +97,7 @@ extern "C" fn RtlVerifyVersionInfo(
     types: u32,
     conditions: u64,
 ) -> NTSTATUS {
-    let call = Call::enter_noted("RtlVerifyVersionInfo");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("RtlVerifyVersionInfo").at_most(0);
     call.require_room(wanted.cast_mut());
     // SAFETY: the caller passes the structure.
     let wanted = unsafe { &*wanted };
@@ -123,8 +122,7 @@ extern "C" fn VerSetConditionMask(mask: u64, types: u32, condition: u8) -> u64 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn RtlIsNtDdiVersionAvailable(version: u32) -> u8 {
-    let call = Call::enter_noted("RtlIsNtDdiVersionAvailable");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let _call = Call::enter_noted("RtlIsNtDdiVersionAvailable").at_most(0);
     u8::from(version <= NTDDI_VERSION)
 }
 
@@ -132,8 +130,7 @@ extern "C" fn RtlIsNtDdiVersionAvailable(version: u32) -> u8 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn RtlGetVersion(version: *mut RTL_OSVERSIONINFOW) -> NTSTATUS {
-    let call = Call::enter_noted("RtlGetVersion");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let _call = Call::enter_noted("RtlGetVersion").at_most(0);
     let [major, minor, build] = VERSION;
     call.require_room(version);
     // SAFETY: the caller passes a structure whose size it has set.

@@ -154,8 +154,7 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExQueueWorkItem(item: *mut WORK_QUEUE_ITEM, queue: i32) {
-    let call = Call::enter_visible("ExQueueWorkItem", item);
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_visible("ExQueueWorkItem", item).at_most(DISPATCH_LEVEL);
     call.require_nonpaged(item);
     let queue_type = queue.cast_unsigned().into();
     if !is_queue(queue) {

@@ -130,8 +130,7 @@ extern "C" fn ExInitializeZone(
     segment: *mut c_void,
     size: u32,
 ) -> NTSTATUS {
-    let call = Call::enter("ExInitializeZone");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter("ExInitializeZone").at_most(0);
     let fits = is_aligned(block_size as usize) && is_aligned(segment.addr());
     if block_size == 0 || !fits || block_size > size {
         return STATUS_INVALID_PARAMETER;
@@ -155,8 +154,7 @@ extern "C" fn ExInitializeZone(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExExtendZone(zone: *mut ZONE_HEADER, segment: *mut c_void, size: u32) -> NTSTATUS {
-    let call = Call::enter_visible("ExExtendZone", zone);
-    call.require_at_most(nt::DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_visible("ExExtendZone", zone).at_most(nt::DISPATCH_LEVEL);
     // SAFETY: the caller passes a zone and a segment, and serializes the calls.
     unsafe { call.extend(zone, segment, size) }
 }
@@ -169,8 +167,7 @@ extern "C" fn ExInterlockedExtendZone(
     size: u32,
     lock: *mut KSPIN_LOCK,
 ) -> NTSTATUS {
-    let call = Call::enter_visible("ExInterlockedExtendZone", zone);
-    call.require_at_most(nt::DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_visible("ExInterlockedExtendZone", zone).at_most(nt::DISPATCH_LEVEL);
     // SAFETY: the caller passes a zone and a segment, and all other accesses to the zone hold this lock.
     call.interlocked(lock, || unsafe { call.extend(zone, segment, size) })
 }

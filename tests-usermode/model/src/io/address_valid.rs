@@ -4,17 +4,13 @@ use std::ffi::c_void;
 
 use nt::DISPATCH_LEVEL;
 
-use crate::{
-    host::{Call, fault},
-    verifier::Rule,
-};
+use crate::host::{Call, fault};
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-mmisaddressvalid)
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn MmIsAddressValid(address: *mut c_void) -> u8 {
-    let call = Call::enter("MmIsAddressValid");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let _call = Call::enter("MmIsAddressValid").at_most(DISPATCH_LEVEL);
     // The word of the address, which is in its page.
     u8::from(fault::read_word(address.addr() & !(size_of::<usize>() - 1)).is_some())
 }

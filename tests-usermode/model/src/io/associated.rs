@@ -92,8 +92,7 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoMakeAssociatedIrp(master: *mut IRP, stack_size: i8) -> *mut IRP {
-    let call = Call::enter_noted("IoMakeAssociatedIrp");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("IoMakeAssociatedIrp").at_most(DISPATCH_LEVEL);
     let record = call.live_irp(master);
     call.require_owned(&record, 0x20c);
     call.require_master(&record);

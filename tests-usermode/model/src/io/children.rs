@@ -344,8 +344,7 @@ fn bus(pdo: usize) -> Option<Arc<DeviceInner>> {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoInvalidateDeviceRelations(pdo: *mut DEVICE_OBJECT, kind: i32) {
-    let call = Call::enter("IoInvalidateDeviceRelations");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter("IoInvalidateDeviceRelations").at_most(DISPATCH_LEVEL);
     call.require_live_device(pdo);
     let kernel = &call.kernel;
     let is_physical = kernel.io().devices.is_physical(pdo);

@@ -111,8 +111,7 @@ extern "C" fn IoSetCompletionRoutineEx(
     on_error: u8,
     on_cancel: u8,
 ) -> NTSTATUS {
-    let call = Call::enter_noted("IoSetCompletionRoutineEx");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("IoSetCompletionRoutineEx").at_most(DISPATCH_LEVEL);
     call.require_live_device(device);
     call.require_device_of(&call.live_irp(irp), device);
     let Some(routine) = routine else {

@@ -6,7 +6,7 @@ use std::cell::UnsafeCell;
 
 use nt::CONFIGURATION_INFORMATION;
 
-use crate::{host::Call, verifier::Rule};
+use crate::host::Call;
 
 /// The structure, which only drivers access.
 pub(crate) struct Configuration(Box<UnsafeCell<CONFIGURATION_INFORMATION>>);
@@ -37,7 +37,6 @@ impl Default for Configuration {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoGetConfigurationInformation() -> *mut CONFIGURATION_INFORMATION {
-    let call = Call::enter_noted("IoGetConfigurationInformation");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("IoGetConfigurationInformation").at_most(0);
     call.kernel.io().configuration.0.get()
 }

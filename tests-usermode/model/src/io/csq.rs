@@ -382,8 +382,7 @@ extern "C" fn IoCsqInsertIrpEx(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoCsqRemoveNextIrp(csq: *mut IO_CSQ, context: *mut c_void) -> *mut IRP {
-    let call = Call::enter_noted("IoCsqRemoveNextIrp");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("IoCsqRemoveNextIrp").at_most(DISPATCH_LEVEL);
     let queue = Queue::of(&call, csq);
     queue.locked(&call, || {
         let mut after = null_mut();
@@ -401,8 +400,7 @@ extern "C" fn IoCsqRemoveNextIrp(csq: *mut IO_CSQ, context: *mut c_void) -> *mut
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoCsqRemoveIrp(csq: *mut IO_CSQ, context: *mut IO_CSQ_IRP_CONTEXT) -> *mut IRP {
-    let call = Call::enter_noted("IoCsqRemoveIrp");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("IoCsqRemoveIrp").at_most(DISPATCH_LEVEL);
     let queue = Queue::of(&call, csq);
     queue.locked(&call, || {
         footprint::touch(context.addr(), Access::Exclusive);

@@ -9,7 +9,7 @@ use nt::{
     STATUS_OBJECT_NAME_NOT_FOUND, STATUS_SUCCESS,
 };
 
-use crate::{host::Call, verifier::Rule};
+use crate::host::Call;
 
 const STATUS_INVALID_PARAMETER_2: NTSTATUS = 0xc000_00f0_u32.cast_signed();
 
@@ -56,8 +56,7 @@ extern "C" fn IoGetDeviceProperty(
     buffer: *mut c_void,
     result_length: *mut u32,
 ) -> NTSTATUS {
-    let call = Call::enter("IoGetDeviceProperty");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter("IoGetDeviceProperty").at_most(0);
     call.require_live_device(pdo);
     call.require_room(result_length);
     if !call.kernel.io().devices.is_physical(pdo) {

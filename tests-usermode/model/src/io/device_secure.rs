@@ -32,8 +32,7 @@ extern "C" fn IoCreateDeviceSecure(
     _class: *const c_void,
     device: *mut *mut DEVICE_OBJECT,
 ) -> NTSTATUS {
-    let call = Call::enter("IoCreateDeviceSecure");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter("IoCreateDeviceSecure").at_most(0);
     call.require_room(security.cast_mut());
     // SAFETY: the caller passes a string.
     let dacl = Dacl::parse(&unsafe { call.text(security) });

@@ -292,8 +292,7 @@ extern "C" fn IoDetachDevice(target: *mut DEVICE_OBJECT) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoGetAttachedDevice(device: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
-    let call = Call::enter_shared("IoGetAttachedDevice");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_shared("IoGetAttachedDevice").at_most(DISPATCH_LEVEL);
     call.require_live_device(device);
     top_of(device)
 }
@@ -302,8 +301,7 @@ extern "C" fn IoGetAttachedDevice(device: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJ
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoGetRelatedDeviceObject(file: *mut FILE_OBJECT) -> *mut DEVICE_OBJECT {
-    let call = Call::enter_shared("IoGetRelatedDeviceObject");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_shared("IoGetRelatedDeviceObject").at_most(DISPATCH_LEVEL);
     call.require_room(file);
     // SAFETY: the caller passes a file object.
     let device = unsafe { (*file).DeviceObject };
@@ -315,8 +313,7 @@ extern "C" fn IoGetRelatedDeviceObject(file: *mut FILE_OBJECT) -> *mut DEVICE_OB
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoGetAttachedDeviceReference(device: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
-    let call = Call::enter_shared("IoGetAttachedDeviceReference");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_shared("IoGetAttachedDeviceReference").at_most(DISPATCH_LEVEL);
     call.require_live_device(device);
     let top = top_of(device);
     call.kernel.io().devices.reference(top.addr());

@@ -111,8 +111,7 @@ impl Kernel {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoInvalidateDeviceState(pdo: *mut DEVICE_OBJECT) {
-    let call = Call::enter("IoInvalidateDeviceState");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter("IoInvalidateDeviceState").at_most(DISPATCH_LEVEL);
     call.require_live_device(pdo);
     let kernel = &call.kernel;
     call.require(kernel.io().devices.is_physical(pdo), Rule::Pointer, || {

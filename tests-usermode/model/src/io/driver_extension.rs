@@ -7,7 +7,7 @@ use nt::{
     STATUS_OBJECT_NAME_COLLISION, STATUS_SUCCESS,
 };
 
-use crate::{host::Call, io::irp::zeroed, mutex::locked, verifier::Rule};
+use crate::{host::Call, io::irp::zeroed, mutex::locked};
 
 struct Extension {
     /// The addresses of the driver object and of the client.
@@ -44,8 +44,7 @@ extern "C" fn IoAllocateDriverObjectExtension(
     size: u32,
     extension: *mut *mut c_void,
 ) -> NTSTATUS {
-    let call = Call::enter("IoAllocateDriverObjectExtension");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter("IoAllocateDriverObjectExtension").at_most(DISPATCH_LEVEL);
     call.require_room(extension);
     // SAFETY: the caller gives room for a pointer; so below.
     unsafe { extension.write(null_mut()) };
@@ -71,8 +70,7 @@ extern "C" fn IoGetDriverObjectExtension(
     driver: *mut DRIVER_OBJECT,
     client: *mut c_void,
 ) -> *mut c_void {
-    let call = Call::enter_noted("IoGetDriverObjectExtension");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("IoGetDriverObjectExtension").at_most(DISPATCH_LEVEL);
     let extensions = &call.kernel.io().driver_extensions;
     extensions
         .find((driver.addr(), client.addr()))

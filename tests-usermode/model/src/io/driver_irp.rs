@@ -380,8 +380,7 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoAllocateIrp(stack_size: i8, _charge_quota: u8) -> *mut IRP {
-    let call = Call::enter_noted("IoAllocateIrp");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("IoAllocateIrp").at_most(DISPATCH_LEVEL);
     if call.kernel.fails() {
         return null_mut();
     }
@@ -392,8 +391,7 @@ extern "C" fn IoAllocateIrp(stack_size: i8, _charge_quota: u8) -> *mut IRP {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoInitializeIrp(irp: *mut IRP, size: u16, stack_size: i8) {
-    let call = Call::enter_noted("IoInitializeIrp");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("IoInitializeIrp").at_most(DISPATCH_LEVEL);
     call.require_room(irp);
     let known = call.kernel.io().find(irp.addr());
     if let Some(record) = known.filter(|record| !record.is_completed()) {
@@ -431,8 +429,7 @@ extern "C" fn IoInitializeIrp(irp: *mut IRP, size: u16, stack_size: i8) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoReuseIrp(irp: *mut IRP, status: NTSTATUS) {
-    let call = Call::enter_noted("IoReuseIrp");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("IoReuseIrp").at_most(DISPATCH_LEVEL);
     let record = call.live_irp(irp);
     let is_own = matches!(record.origin, Origin::Allocated | Origin::Initialised);
     call.require(is_own && !record.is_down(), Rule::IoReuseIrp, || {

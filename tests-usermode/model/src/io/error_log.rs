@@ -87,8 +87,7 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoAllocateErrorLogEntry(object: *mut c_void, size: u8) -> *mut c_void {
-    let call = Call::enter("IoAllocateErrorLogEntry");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter("IoAllocateErrorLogEntry").at_most(DISPATCH_LEVEL);
     let device = object.cast::<DEVICE_OBJECT>();
     if call.kernel.io().devices.is_known(device) {
         call.require_live_device(device);
@@ -112,8 +111,7 @@ extern "C" fn IoAllocateErrorLogEntry(object: *mut c_void, size: u8) -> *mut c_v
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoWriteErrorLogEntry(entry: *mut c_void) {
-    let call = Call::enter("IoWriteErrorLogEntry");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter("IoWriteErrorLogEntry").at_most(DISPATCH_LEVEL);
     let header = call.entry(entry);
     // SAFETY: it is the header of an entry.
     let size = unsafe { (*header).size };
@@ -128,8 +126,7 @@ extern "C" fn IoWriteErrorLogEntry(entry: *mut c_void) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoFreeErrorLogEntry(entry: *mut c_void) {
-    let call = Call::enter("IoFreeErrorLogEntry");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter("IoFreeErrorLogEntry").at_most(DISPATCH_LEVEL);
     let header = call.entry(entry);
     call.free_entry(header);
 }

@@ -7,7 +7,7 @@ use std::{
 
 use nt::{DEVICE_OBJECT, IRP, KEVENT, NTSTATUS, STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING};
 
-use crate::{host::Call, verifier::Rule};
+use crate::host::Call;
 
 const APC_LEVEL: u8 = 1;
 
@@ -28,8 +28,7 @@ unsafe extern "C" fn completed(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoForwardIrpSynchronously(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> u8 {
-    let call = Call::enter_noted("IoForwardIrpSynchronously");
-    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("IoForwardIrpSynchronously").at_most(APC_LEVEL);
     if call.live_irp(irp).current() <= 1 {
         return 0;
     }

@@ -14,7 +14,7 @@ use nt::{
     STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, STATUS_SUCCESS,
 };
 
-use crate::{host::Call, ke::Connection, verifier::Rule};
+use crate::{host::Call, ke::Connection};
 
 /// `HIGH_LEVEL`
 const HIGH_LEVEL: u8 = 15;
@@ -87,8 +87,7 @@ extern "C" fn IoConnectInterrupt(
     processors: usize,
     _saves_floating_point: u8,
 ) -> NTSTATUS {
-    let call = Call::enter_shared("IoConnectInterrupt");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_shared("IoConnectInterrupt").at_most(0);
     if processors == 0 {
         return STATUS_INVALID_PARAMETER;
     }
@@ -105,8 +104,7 @@ extern "C" fn IoConnectInterrupt(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoConnectInterruptEx(parameters: *mut IO_CONNECT_INTERRUPT_PARAMETERS) -> NTSTATUS {
-    let call = Call::enter_shared("IoConnectInterruptEx");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_shared("IoConnectInterruptEx").at_most(0);
     call.require_room(parameters);
     // SAFETY: the caller passes the structure, whose version is its first member.
     let version = unsafe { &raw mut (*parameters).Version };
@@ -145,8 +143,7 @@ extern "C" fn IoConnectInterruptEx(parameters: *mut IO_CONNECT_INTERRUPT_PARAMET
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoDisconnectInterrupt(interrupt: *mut c_void) {
-    let call = Call::enter_shared("IoDisconnectInterrupt");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_shared("IoDisconnectInterrupt").at_most(0);
     call.disconnect_interrupt(interrupt);
 }
 
@@ -154,8 +151,7 @@ extern "C" fn IoDisconnectInterrupt(interrupt: *mut c_void) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoDisconnectInterruptEx(parameters: *mut IO_DISCONNECT_INTERRUPT_PARAMETERS) {
-    let call = Call::enter_shared("IoDisconnectInterruptEx");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_shared("IoDisconnectInterruptEx").at_most(0);
     call.require_room(parameters);
     // SAFETY: the caller passes the structure.
     let object = unsafe { (*parameters).ConnectionContext };

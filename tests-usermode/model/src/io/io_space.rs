@@ -110,8 +110,7 @@ extern "C" fn MmMapIoSpaceEx(physical: i64, size: usize, protect: u32) -> *mut c
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn MmUnmapIoSpace(base: *mut c_void, size: usize) {
-    let call = Call::enter_shared("MmUnmapIoSpace");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_shared("MmUnmapIoSpace").at_most(DISPATCH_LEVEL);
     let mut mappings = locked(&call.kernel.io().device_memory.0);
     let is_meant = |mapping: &&mut Mapping| mapping.is_mapped && mapping.start == base.addr();
     let found = mappings.iter_mut().find(is_meant);

@@ -51,8 +51,7 @@ fn returned(count: usize) -> isize {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ObfReferenceObject(object: *mut c_void) -> isize {
-    let call = Call::enter_visible("ObReferenceObject", object);
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_visible("ObReferenceObject", object).at_most(DISPATCH_LEVEL);
     returned(call.reference(object))
 }
 
@@ -65,8 +64,7 @@ extern "C" fn ObReferenceObjectByPointer(
     kind: *mut c_void,
     _mode: i8,
 ) -> NTSTATUS {
-    let call = Call::enter_visible("ObReferenceObjectByPointer", object);
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_visible("ObReferenceObjectByPointer", object).at_most(DISPATCH_LEVEL);
     let kernel = &call.kernel;
     let is_device = kernel.io().devices.is_known(object.cast());
     let of_device = is_device.then_some(object_types::DEVICE);
@@ -83,8 +81,7 @@ extern "C" fn ObReferenceObjectByPointer(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ObfDereferenceObject(object: *mut c_void) -> isize {
-    let call = Call::enter_visible("ObDereferenceObject", object);
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_visible("ObDereferenceObject", object).at_most(DISPATCH_LEVEL);
     let count = call.dereference(object);
     call.switch_after(call.routine(), object);
     returned(count)

@@ -224,8 +224,7 @@ extern "C" fn IoAllocateMdl(
     _charge_quota: u8,
     irp: *mut IRP,
 ) -> *mut MDL {
-    let call = Call::enter_noted("IoAllocateMdl");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("IoAllocateMdl").at_most(DISPATCH_LEVEL);
     let Some(mdl) = call.allocate_mdl(length) else {
         return null_mut();
     };
@@ -274,8 +273,7 @@ extern "C" fn IoFreeMdl(mdl: *mut MDL) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn MmBuildMdlForNonPagedPool(mdl: *mut MDL) {
-    let call = Call::enter_noted("MmBuildMdlForNonPagedPool");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("MmBuildMdlForNonPagedPool").at_most(DISPATCH_LEVEL);
     let mdl = call.own_mdl(mdl);
     let unlocked = mdl.MdlFlags & MDL_PAGES_LOCKED == 0;
     call.require_mdl_flags(unlocked, "the pages of the MDL are locked already");
@@ -305,8 +303,7 @@ extern "C" fn MmBuildMdlForNonPagedPool(mdl: *mut MDL) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn MmProbeAndLockPages(mdl: *mut MDL, mode: i8, _operation: i32) {
-    let call = Call::enter_noted("MmProbeAndLockPages");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("MmProbeAndLockPages").at_most(DISPATCH_LEVEL);
     let mdl = call.own_mdl(mdl);
     let new = mdl.MdlFlags & (MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL) == 0;
     call.require_mdl_flags(new, "the pages of the MDL are locked already");
@@ -322,8 +319,7 @@ extern "C" fn MmProbeAndLockPages(mdl: *mut MDL, mode: i8, _operation: i32) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn MmUnlockPages(mdl: *mut MDL) {
-    let call = Call::enter_noted("MmUnlockPages");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("MmUnlockPages").at_most(DISPATCH_LEVEL);
     let mdl = call.own_mdl(mdl);
     let is_locked = mdl.MdlFlags & MDL_PAGES_LOCKED != 0;
     call.require_mdl_flags(
@@ -337,8 +333,7 @@ extern "C" fn MmUnlockPages(mdl: *mut MDL) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn MmUnmapLockedPages(address: *mut c_void, mdl: *mut MDL) {
-    let call = Call::enter_noted("MmUnmapLockedPages");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("MmUnmapLockedPages").at_most(DISPATCH_LEVEL);
     call.require_mdl(mdl);
     if call.kernel.io().mdls.unmap_for_user(mdl, address) {
         call.require_at_most(1, Rule::Irql, 0x78);

@@ -46,8 +46,7 @@ extern "C" fn MmUnlockPagableImageSection(section: *mut c_void) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn MmPageEntireDriver(address: *mut c_void) -> *mut c_void {
-    let call = Call::enter_noted("MmPageEntireDriver");
-    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
+    let _call = Call::enter_noted("MmPageEntireDriver").at_most(APC_LEVEL);
     address
 }
 
@@ -55,6 +54,5 @@ extern "C" fn MmPageEntireDriver(address: *mut c_void) -> *mut c_void {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn MmResetDriverPaging(_address: *mut c_void) {
-    let call = Call::enter_noted("MmResetDriverPaging");
-    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
+    let _call = Call::enter_noted("MmResetDriverPaging").at_most(APC_LEVEL);
 }

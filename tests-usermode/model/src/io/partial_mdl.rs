@@ -59,8 +59,7 @@ extern "C" fn IoBuildPartialMdl(
     address: *mut c_void,
     length: u32,
 ) {
-    let call = Call::enter_noted("IoBuildPartialMdl");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("IoBuildPartialMdl").at_most(DISPATCH_LEVEL);
     call.require_mdl(source);
     // SAFETY: the MDL is the driver's, or that of a request that has not ended.
     let whole = unsafe { &*source };

@@ -138,8 +138,7 @@ extern "C" fn IoRegisterPlugPlayNotification(
     context: *mut c_void,
     place: *mut *mut c_void,
 ) -> NTSTATUS {
-    let call = Call::enter_shared("IoRegisterPlugPlayNotification");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_shared("IoRegisterPlugPlayNotification").at_most(0);
     call.require_room(place);
     call.require_room(driver);
     let class = if category == EventCategoryDeviceInterfaceChange {

@@ -180,7 +180,6 @@ extern "C" fn PoCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATU
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn PoStartNextPowerIrp(irp: *mut IRP) {
-    let call = Call::enter_noted("PoStartNextPowerIrp");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("PoStartNextPowerIrp").at_most(DISPATCH_LEVEL);
     call.live_irp(irp);
 }

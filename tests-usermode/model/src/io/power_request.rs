@@ -76,8 +76,7 @@ extern "C" fn PoRequestPowerIrp(
     context: *mut c_void,
     irp: *mut *mut IRP,
 ) -> NTSTATUS {
-    let call = Call::enter("PoRequestPowerIrp");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter("PoRequestPowerIrp").at_most(DISPATCH_LEVEL);
     call.require_live_device(device);
     if !matches!(
         minor,

@@ -195,8 +195,7 @@ extern "C" fn IoInitializeRemoveLockEx(
     _high_watermark: u32,
     _size: u32,
 ) {
-    let call = Call::enter_noted("IoInitializeRemoveLock");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("IoInitializeRemoveLock").at_most(0);
     footprint::initialise(lock);
     // SAFETY: the caller gives room for a lock.
     let before = unsafe { call.view_new::<RemoveLock, _>(lock) };
@@ -274,8 +273,7 @@ extern "C" fn IoReleaseRemoveLockAndWaitEx(
     tag: *mut c_void,
     _size: u32,
 ) {
-    let call = Call::enter_visible("IoReleaseRemoveLockAndWait", lock);
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_visible("IoReleaseRemoveLockAndWait", lock).at_most(0);
     call.forget_tag(lock, tag, 0xd6);
     call.verify_wait_for_release(lock);
     let object = call.remove_lock(lock);

@@ -4,11 +4,10 @@ use std::{ffi::c_void, ptr::null_mut};
 
 use nt::{DISPATCH_LEVEL, IRP};
 
-use crate::{host::Call, ps::Process, verifier::Rule};
+use crate::{host::Call, ps::Process};
 
 fn requestor(routine: &'static str, irp: *mut IRP) -> Option<Process> {
-    let call = Call::enter_noted(routine);
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted(routine).at_most(DISPATCH_LEVEL);
     call.live_irp(irp).requestor
 }
 
@@ -30,8 +29,7 @@ extern "C" fn IoGetRequestorProcessId(irp: *mut IRP) -> u32 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoIs32bitProcess(irp: *mut IRP) -> u8 {
-    let call = Call::enter_noted("IoIs32bitProcess");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("IoIs32bitProcess").at_most(DISPATCH_LEVEL);
     if !irp.is_null() {
         call.live_irp(irp);
     }

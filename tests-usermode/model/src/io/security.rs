@@ -278,8 +278,7 @@ extern "C" fn ObOpenObjectByPointer(
     _mode: i8,
     handle: *mut HANDLE,
 ) -> NTSTATUS {
-    let call = Call::enter("ObOpenObjectByPointer");
-    call.require_at_most(1, Rule::Irql, 0xe5);
+    let call = Call::enter("ObOpenObjectByPointer").at_most(1);
     call.require_kernel_handle(attributes);
     call.require_live_device(object.cast());
     call.require_room(handle);

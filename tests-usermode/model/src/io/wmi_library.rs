@@ -45,8 +45,7 @@ extern "C" fn WmiSystemControl(
     irp: *mut IRP,
     disposition: *mut i32,
 ) -> NTSTATUS {
-    let call = Call::enter("WmiSystemControl");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter("WmiSystemControl").at_most(0);
     call.require_live_device(device);
     call.require_room(disposition);
     let parameters = call.live_irp(irp).parameters();
@@ -94,8 +93,7 @@ extern "C" fn WmiFireEvent(
     size: u32,
     data: *mut c_void,
 ) -> NTSTATUS {
-    let call = Call::enter("WmiFireEvent");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter("WmiFireEvent").at_most(DISPATCH_LEVEL);
     call.require_live_device(device);
     call.require_nonpaged(guid);
     let is_registered = locked(&call.kernel.io().wmi).contains(&device.addr());

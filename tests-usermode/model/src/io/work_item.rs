@@ -160,8 +160,7 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoAllocateWorkItem(device: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM {
-    let call = Call::enter_noted("IoAllocateWorkItem");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("IoAllocateWorkItem").at_most(DISPATCH_LEVEL);
     call.require_object(device.cast(), null_mut());
     if call.kernel.fails() {
         return null_mut();
@@ -254,8 +253,7 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoFreeWorkItem(item: *mut IO_WORKITEM) {
-    let call = Call::enter_visible("IoFreeWorkItem", item);
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_visible("IoFreeWorkItem", item).at_most(DISPATCH_LEVEL);
     call.end_item(item);
 }
 

@@ -72,8 +72,7 @@ extern "C" fn KeLeaveCriticalRegion() {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeQueryPriorityThread(thread: *mut c_void) -> i32 {
-    let call = Call::enter_noted("KeQueryPriorityThread");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("KeQueryPriorityThread").at_most(0);
     let priorities = locked(&call.kernel.ke().priorities);
     priorities.get(&thread.addr()).copied().unwrap_or(PRIORITY)
 }
@@ -82,8 +81,7 @@ extern "C" fn KeQueryPriorityThread(thread: *mut c_void) -> i32 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeSetPriorityThread(thread: *mut c_void, priority: i32) -> i32 {
-    let call = Call::enter_noted("KeSetPriorityThread");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("KeSetPriorityThread").at_most(0);
     let mut priorities = locked(&call.kernel.ke().priorities);
     priorities
         .insert(thread.addr(), priority)

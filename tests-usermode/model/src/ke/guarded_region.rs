@@ -56,8 +56,7 @@ impl Call {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeEnterGuardedRegion() {
-    let call = Call::enter_noted("KeEnterGuardedRegion");
-    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("KeEnterGuardedRegion").at_most(APC_LEVEL);
     call.enter_guarded();
 }
 
@@ -65,8 +64,7 @@ extern "C" fn KeEnterGuardedRegion() {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeLeaveGuardedRegion() {
-    let call = Call::enter_noted("KeLeaveGuardedRegion");
-    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("KeLeaveGuardedRegion").at_most(APC_LEVEL);
     call.leave_guarded();
 }
 
@@ -74,8 +72,7 @@ extern "C" fn KeLeaveGuardedRegion() {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeAreApcsDisabled() -> u8 {
-    let call = Call::enter_noted("KeAreApcsDisabled");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("KeAreApcsDisabled").at_most(DISPATCH_LEVEL);
     let is_critical = call.critical_regions.load(Ordering::Relaxed) != 0;
     u8::from(is_critical || call.is_guarded() || call.owns_mutex())
 }
@@ -84,7 +81,6 @@ extern "C" fn KeAreApcsDisabled() -> u8 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeAreAllApcsDisabled() -> u8 {
-    let call = Call::enter_noted("KeAreAllApcsDisabled");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("KeAreAllApcsDisabled").at_most(DISPATCH_LEVEL);
     u8::from(call.is_guarded() || call.irql() >= APC_LEVEL)
 }

@@ -70,6 +70,12 @@ impl Call {
         });
     }
 
+    /// Stops the system if a routine is called above an IRQL, for which Driver Verifier has no rule of its own.
+    pub(crate) fn at_most(self, level: u8) -> Self {
+        self.require_at_most(level, Rule::Irql, 0xe5);
+        self
+    }
+
     /// Stops the system if the IRQL is not exactly `DISPATCH_LEVEL`.
     pub(crate) fn require_dispatch(&self) {
         let irql = self.irql();

@@ -140,8 +140,7 @@ extern "C" fn KeReadStateMutex(mutex: *mut KMUTEX) -> i32 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn KeInitializeSemaphore(semaphore: *mut KSEMAPHORE, count: i32, limit: i32) {
-    let call = Call::enter_noted("KeInitializeSemaphore");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("KeInitializeSemaphore").at_most(0);
     footprint::initialise(semaphore);
     call.note_initialised(semaphore);
     call.require_room(semaphore);

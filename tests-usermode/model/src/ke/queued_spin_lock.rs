@@ -67,8 +67,7 @@ extern "C" fn KeAcquireInStackQueuedSpinLock(
     lock: *mut KSPIN_LOCK,
     handle: *mut KLOCK_QUEUE_HANDLE,
 ) {
-    let call = Call::enter_visible("KeAcquireInStackQueuedSpinLock", lock);
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_visible("KeAcquireInStackQueuedSpinLock", lock).at_most(DISPATCH_LEVEL);
     let old_irql = call.raise_irql(DISPATCH_LEVEL);
     call.acquire_queued(lock, handle, Some(old_irql));
 }

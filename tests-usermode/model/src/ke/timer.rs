@@ -142,8 +142,7 @@ extern "C" fn KeSetCoalescableTimer(
     _tolerable_delay: u32,
     dpc: *mut KDPC,
 ) -> u8 {
-    let call = Call::enter_visible("KeSetCoalescableTimer", timer);
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_visible("KeSetCoalescableTimer", timer).at_most(DISPATCH_LEVEL);
     let object = call.timer(timer);
     call.set_drivers_timer(object, due, period, dpc)
 }

@@ -75,8 +75,7 @@ extern "C" fn PsGetCurrentThreadId() -> HANDLE {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn ExGetPreviousMode() -> i8 {
-    let call = Call::enter_noted("ExGetPreviousMode");
-    call.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_noted("ExGetPreviousMode").at_most(DISPATCH_LEVEL);
     KERNEL_MODE + i8::from(call.serves_user_mode())
 }
 

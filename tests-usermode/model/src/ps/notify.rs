@@ -226,8 +226,7 @@ extern "C" fn PsSetCreateProcessNotifyRoutineEx(
     routine: PCREATE_PROCESS_NOTIFY_ROUTINE_EX,
     remove: u8,
 ) -> NTSTATUS {
-    let call = Call::enter_shared("PsSetCreateProcessNotifyRoutineEx");
-    call.require_at_most(0, Rule::Irql, 0xe5);
+    let call = Call::enter_shared("PsSetCreateProcessNotifyRoutineEx").at_most(0);
     let routines = &call.kernel.ps().notify_routines.process_ex;
     let address = address(routine, |routine| routine as *const ());
     call.set_process_routine(routines, routine, address, remove)
@@ -249,8 +248,7 @@ extern "C" fn PsSetCreateThreadNotifyRoutine(routine: PCREATE_THREAD_NOTIFY_ROUT
 extern "C" fn PsRemoveCreateThreadNotifyRoutine(
     routine: PCREATE_THREAD_NOTIFY_ROUTINE,
 ) -> NTSTATUS {
-    let call = Call::enter_shared("PsRemoveCreateThreadNotifyRoutine");
-    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_shared("PsRemoveCreateThreadNotifyRoutine").at_most(APC_LEVEL);
     let routines = &call.kernel.ps().notify_routines.thread;
     let address = address(routine, |routine| routine as *const ());
     call.remove_notify_routine(routines, address)
@@ -270,8 +268,7 @@ extern "C" fn PsSetLoadImageNotifyRoutine(routine: PLOAD_IMAGE_NOTIFY_ROUTINE) -
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn PsRemoveLoadImageNotifyRoutine(routine: PLOAD_IMAGE_NOTIFY_ROUTINE) -> NTSTATUS {
-    let call = Call::enter_shared("PsRemoveLoadImageNotifyRoutine");
-    call.require_at_most(APC_LEVEL, Rule::Irql, 0xe5);
+    let call = Call::enter_shared("PsRemoveLoadImageNotifyRoutine").at_most(APC_LEVEL);
     let routines = &call.kernel.ps().notify_routines.image;
     let address = address(routine, |routine| routine as *const ());
     call.remove_notify_routine(routines, address)

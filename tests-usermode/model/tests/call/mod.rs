@@ -8,8 +8,8 @@ use std::{
 };
 
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, GUID, HANDLE, IO_WORKITEM, IRP, KDPC, NTSTATUS,
-    STATUS_SUCCESS, UNICODE_STRING,
+    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, GUID, HANDLE, IO_REMOVE_LOCK, IO_STATUS_BLOCK,
+    IO_WORKITEM, IRP, KDPC, KEVENT, NTSTATUS, STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Rule, Violation};
 
@@ -168,11 +168,36 @@ pub fn spawn<T, R: Fn(&T) + Copy>(context: &T, _: R) -> HANDLE {
 
 /// Waits for the end of a thread, and closes its handle.
 pub fn join_thread(handle: HANDLE) {
-    assert_eq!(
-        nt!(ZwWaitForSingleObject(handle, 0, null_mut())),
-        STATUS_SUCCESS
-    );
+    let status = nt!(ZwWaitForSingleObject(handle, 0, null_mut()));
+    assert_eq!(status, STATUS_SUCCESS);
     assert_eq!(nt!(ZwClose(handle)), STATUS_SUCCESS);
+}
+
+/// References the object of a handle.
+pub fn referenced(handle: HANDLE) -> *mut c_void {
+    let (mut object, any) = (null_mut(), null_mut());
+    let (place, none) = (&raw mut object, null_mut());
+    let status = nt!(ObReferenceObjectByHandle(handle, 0, any, 0, place, none));
+    assert_eq!(status, STATUS_SUCCESS);
+    object
+}
+
+/// Acquires a remove lock of a size.
+pub fn acquire_remove_lock(lock: *mut IO_REMOVE_LOCK, tag: *mut c_void, size: u32) -> NTSTATUS {
+    nt!(IoAcquireRemoveLockEx(lock, tag, c"".as_ptr(), 1, size))
+}
+
+/// Makes a request for an IOCTL without buffers, which the I/O manager frees.
+pub fn build_io_control(
+    code: u32,
+    device: *mut DEVICE_OBJECT,
+    event: *mut KEVENT,
+    block: *mut IO_STATUS_BLOCK,
+) -> *mut IRP {
+    let none = null_mut();
+    nt!(IoBuildDeviceIoControlRequest(
+        code, device, none, 0, none, 0, 0, event, block
+    ))
 }
 
 /// Queues a work item.

@@ -257,10 +257,8 @@ fn an_irp_may_not_be_allocated() {
     });
     let stage = Stage::set::<Asks<NOTHING, NOW>>(&kernel);
     faults.arm();
-    assert_eq!(
-        end_of(&stage.send(FIRST)),
-        nt::STATUS_INSUFFICIENT_RESOURCES
-    );
+    let status = end_of(&stage.send(FIRST));
+    assert_eq!(status, nt::STATUS_INSUFFICIENT_RESOURCES);
     assert!(faults.disarm(), "an allocation has failed");
     assert_eq!(end_of(&stage.send(FIRST)), STATUS_SUCCESS);
     stage.tear_down();

@@ -7,7 +7,7 @@ use ntmodel::Rule;
 
 use crate::{
     FAILS_LATER, LATER, NOTHING, NOW, Sends,
-    call::{broke, on_completion, sets_event, wait},
+    call::{broke, build_io_control, on_completion, sets_event, wait},
     free, send,
     steps::{complete, found_in_some_order, holds, one_request},
     stops,
@@ -107,13 +107,8 @@ fn a_request_is_built_and_sent_at_passive_level() {
     let scenario = one_request::<Waits<BUILDS_AT_DISPATCH, NOW>>;
     stops(scenario, Rule::IrqlIoPassive1, 0xc4, 0x2_000a, level);
     let scenario = one_request::<Waits<SENDS_AT_DISPATCH, NOW>>;
-    stops(
-        scenario,
-        Rule::ForwardedAtBadIrql,
-        0xc9,
-        0x23a,
-        "is sent at IRQL 2",
-    );
+    let routine = "is sent at IRQL 2";
+    stops(scenario, Rule::ForwardedAtBadIrql, 0xc9, 0x23a, routine);
 }
 
 #[test]
@@ -134,18 +129,7 @@ impl Sends for Completes {
         let block: *mut IO_STATUS_BLOCK = &raw mut block;
         initialise(back);
         initialise(ended);
-        let none = null_mut();
-        let own = nt!(IoBuildDeviceIoControlRequest(
-            FAILS_LATER,
-            device,
-            none,
-            0,
-            none,
-            0,
-            0,
-            ended,
-            block
-        ));
+        let own = build_io_control(FAILS_LATER, device, ended, block);
         on_completion(own, sets_event, back.cast());
         assert_eq!(send(device, own), STATUS_PENDING);
         wait(back);

@@ -3,7 +3,6 @@
 use std::{
     cell::{Cell, UnsafeCell},
     ffi::c_void,
-    ptr::null_mut,
     sync::atomic::AtomicI32,
 };
 
@@ -14,7 +13,7 @@ use nt::{
 };
 
 use crate::{
-    call::{join_thread, spawn, wait},
+    call::{join_thread, referenced, spawn, wait},
     frame::{
         CORRECT, Lock, allocate, free, initialise_event, set_event, wait_for, with_fast_mutex,
     },
@@ -71,16 +70,7 @@ fn run_thread<const M: u8>(own: &Own) {
         nt!(ZwClose(handle));
         return;
     }
-    let (mut thread, no_type, all) = (null_mut(), null_mut(), 0x1f_ffff);
-    let status = nt!(ObReferenceObjectByHandle(
-        handle,
-        all,
-        no_type,
-        0,
-        &raw mut thread,
-        null_mut()
-    ));
-    assert_eq!(status, STATUS_SUCCESS);
+    let thread = referenced(handle);
     wait(thread);
     nt!(ZwClose(handle));
     if M != KEEPS_THREAD {

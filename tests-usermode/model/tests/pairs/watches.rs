@@ -33,7 +33,7 @@ use nt::{
 use ntmodel::{Kernel, PowerState};
 
 use crate::{
-    call::{initialise_dpc, on_completion},
+    call::{acquire_remove_lock, initialise_dpc, on_completion},
     frame::{CORRECT, Lock, acquire_cancel, release_cancel},
     steps::{
         FIRST, SECOND, Stage, Steps, cancel, complete, end_of, entry, lower, mark, one_request,
@@ -305,13 +305,7 @@ impl Held {
     }
 
     fn acquire(&self, tag: *mut c_void) -> bool {
-        nt!(IoAcquireRemoveLockEx(
-            self.remove_lock.get(),
-            tag,
-            c"".as_ptr(),
-            1,
-            32
-        )) == STATUS_SUCCESS
+        acquire_remove_lock(self.remove_lock.get(), tag, 32) == STATUS_SUCCESS
     }
 
     fn release(&self, tag: *mut c_void) {
