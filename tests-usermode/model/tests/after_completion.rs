@@ -44,20 +44,16 @@ fn a_file_object_is_referenced_by_the_driver_of_its_device() {
 
 #[test]
 fn file_object_is_dereferenced_more_often_than_referenced() {
-    breaks(
-        one_request::<References<DEREFERENCES_TWICE>>,
-        Rule::Reference,
-        "the driver has no reference to it",
-    );
+    let scenario = one_request::<References<DEREFERENCES_TWICE>>;
+    let text = "the driver has no reference to it";
+    breaks(scenario, Rule::Reference, text);
 }
 
 #[test]
 fn status_is_read_in_a_completed_irp() {
-    breaks(
-        one_request::<References<READS_STATUS>>,
-        Rule::CompletedIrp,
-        "keep it in a variable",
-    );
+    let scenario = one_request::<References<READS_STATUS>>;
+    let text = "keep it in a variable";
+    breaks(scenario, Rule::CompletedIrp, text);
 }
 
 #[test]

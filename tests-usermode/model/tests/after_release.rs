@@ -319,14 +319,10 @@ fn freed_when_it_is_unprotected<const KIND: u8, const AFTER: bool>(device: *mut 
 
 #[test]
 fn memory_is_written_after_its_protection_was_given_up() {
-    breaks(
-        freed_when_it_is_unprotected::<RUN_DOWN, true>,
-        Rule::FreedMemory,
-    );
+    let scenario = freed_when_it_is_unprotected::<RUN_DOWN, true>;
+    breaks(scenario, Rule::FreedMemory);
     passes(freed_when_it_is_unprotected::<RUN_DOWN, false>);
-    breaks(
-        freed_when_it_is_unprotected::<REMOVE_LOCK, true>,
-        Rule::FreedMemory,
-    );
+    let scenario = freed_when_it_is_unprotected::<REMOVE_LOCK, true>;
+    breaks(scenario, Rule::FreedMemory);
     passes(freed_when_it_is_unprotected::<REMOVE_LOCK, false>);
 }

@@ -411,11 +411,7 @@ fn linked_above_its_level(_: *mut DEVICE_OBJECT) {
 
 #[test]
 fn links_are_made_at_passive_level() {
-    stops(
-        linked_above_its_level,
-        Rule::IrqlIoPassive4,
-        0xc4,
-        0x2_000d,
-        "IoCreateSymbolicLink",
-    );
+    let body = linked_above_its_level;
+    let routine = "IoCreateSymbolicLink";
+    stops(body, Rule::IrqlIoPassive4, 0xc4, 0x2_000d, routine);
 }

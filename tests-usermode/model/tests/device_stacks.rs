@@ -14,11 +14,11 @@ use std::{
     },
 };
 
-use call::{broke, fill_in, on_completion, sets_event};
+use call::{BLOCK, broke, fill_in, on_completion, sets_event};
 use common::{NO_CODE, event, initialise};
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, IO_STATUS_BLOCK, IRP, KEVENT, NTSTATUS,
-    STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS, UNICODE_STRING,
+    DEVICE_OBJECT, DRIVER_OBJECT, IRP, KEVENT, NTSTATUS, STATUS_MORE_PROCESSING_REQUIRED,
+    STATUS_PENDING, STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Config, Driver, Kernel, Rule};
 use steps::{FIRST, SECOND, Stage, Steps, complete, end_of, entry, lower, mark};
@@ -177,11 +177,7 @@ impl Filter for Asks {
         let mut done: KEVENT = event();
         let done: *mut KEVENT = &raw mut done;
         initialise(done);
-        let mut block = IO_STATUS_BLOCK {
-            Status: STATUS_PENDING,
-            Reserved: 0,
-            Information: 0,
-        };
+        let mut block = BLOCK;
         let mut input = [1_u8; 8];
         let own = nt!(IoBuildDeviceIoControlRequest(
             SECOND,

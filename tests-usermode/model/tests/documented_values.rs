@@ -17,13 +17,14 @@ use std::{
 };
 
 use call::{
-    CLASS, acquire_remove_lock, broke, create_named_device, open_device, wait, with_string,
+    BLOCK, CLASS, acquire_remove_lock, attributes, broke, create_named_device, open_device, wait,
+    with_string,
 };
 use common::{delete, extension, found, found_in, passes};
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, HANDLE, IO_REMOVE_LOCK, IO_STATUS_BLOCK, IRP,
-    KEVENT, LOOKASIDE_LIST_EX, NTSTATUS, OBJECT_ATTRIBUTES, STATUS_ACCESS_DENIED, STATUS_CANCELLED,
-    STATUS_INVALID_PARAMETER, STATUS_SUCCESS, UNICODE_STRING, irp as io,
+    DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, HANDLE, IO_REMOVE_LOCK, IRP, KEVENT,
+    LOOKASIDE_LIST_EX, NTSTATUS, STATUS_ACCESS_DENIED, STATUS_CANCELLED, STATUS_INVALID_PARAMETER,
+    STATUS_SUCCESS, UNICODE_STRING, irp as io,
 };
 use ntmodel::{Access, Config, Driver, File, Kernel, Rule, User};
 use steps::{FIRST, Stage, Steps, complete, end_of, entry, lower, one_request};
@@ -297,20 +298,9 @@ fn lookaside_list_is_in_nonpaged_memory() {
     broke(&violation, Rule::PagedMemory, 0xd1, &[]);
 }
 
-fn attributes(root: HANDLE, name: *mut UNICODE_STRING) -> OBJECT_ATTRIBUTES {
-    OBJECT_ATTRIBUTES {
-        Length: u32::try_from(size_of::<OBJECT_ATTRIBUTES>()).expect("it is short"),
-        RootDirectory: root,
-        ObjectName: name,
-        Attributes: 0,
-        SecurityDescriptor: null_mut(),
-        SecurityQualityOfService: null_mut(),
-    }
-}
-
 fn open_key(root: HANDLE, name: *mut UNICODE_STRING) -> HANDLE {
     let mut handle = null_mut();
-    let mut attributes = attributes(root, name);
+    let mut attributes = attributes(root, name, 0);
     let status = nt!(ZwOpenKey(
         &raw mut handle,
         nt::KEY_READ,
@@ -390,12 +380,6 @@ impl<const STATUS: i32> Steps for Asks<STATUS> {
         complete(irp, STATUS_SUCCESS)
     }
 }
-
-const BLOCK: IO_STATUS_BLOCK = IO_STATUS_BLOCK {
-    Status: nt::STATUS_PENDING,
-    Reserved: 0,
-    Information: 0,
-};
 
 /// `IRP_MN_QUERY_PNP_DEVICE_STATE`
 const QUERY_PNP_DEVICE_STATE: u8 = 0x14;

@@ -58,11 +58,8 @@ fn ends_with_a_request<const CANCELABLE: bool>(kernel: &Arc<Kernel>) {
 #[test]
 fn irp_that_cannot_end_is_reported_at_the_end_of_a_scenario() {
     let text = "it remains at the end of the scenario, and cannot be cancelled";
-    breaks(
-        ends_with_a_request::<false>,
-        Rule::IrpProcessingComplete,
-        text,
-    );
+    let scenario = ends_with_a_request::<false>;
+    breaks(scenario, Rule::IrpProcessingComplete, text);
     holds(ends_with_a_request::<true>);
 }
 
@@ -79,11 +76,8 @@ fn unloads_with_a_request<const CANCELABLE: bool>(kernel: &Arc<Kernel>) {
 #[test]
 fn irp_is_reported_before_the_device_object_that_it_holds() {
     let text = "the driver is unloaded, but IRP 3";
-    breaks(
-        unloads_with_a_request::<false>,
-        Rule::IrpProcessingComplete,
-        text,
-    );
+    let scenario = unloads_with_a_request::<false>;
+    breaks(scenario, Rule::IrpProcessingComplete, text);
     holds(unloads_with_a_request::<true>);
 }
 

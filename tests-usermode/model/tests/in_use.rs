@@ -84,13 +84,8 @@ fn initialises<const EMPTIES: bool>() {
 #[test]
 fn device_queue_with_entries_is_not_initialised_again() {
     let routine = "KeInitializeDeviceQueue";
-    stops(
-        initialises::<false>,
-        Rule::DeviceQueueBusy,
-        0xc4,
-        0x1005,
-        routine,
-    );
+    let body = initialises::<false>;
+    stops(body, Rule::DeviceQueueBusy, 0xc4, 0x1005, routine);
     passes(initialises::<true>);
 }
 

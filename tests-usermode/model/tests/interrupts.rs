@@ -347,34 +347,18 @@ fn interrupt_is_served_until_it_is_disconnected() {
 
 #[test]
 fn interrupt_and_mapping_end_before_the_driver_goes() {
-    broke(
-        &found_in(interrupts_and_goes::<1>),
-        Rule::Interrupt,
-        0xce,
-        &[],
-    );
-    broke(
-        &found_in(interrupts_and_goes::<2>),
-        Rule::IoSpace,
-        0xce,
-        &[],
-    );
+    let violation = found_in(interrupts_and_goes::<1>);
+    broke(&violation, Rule::Interrupt, 0xce, &[]);
+    let violation = found_in(interrupts_and_goes::<2>);
+    broke(&violation, Rule::IoSpace, 0xce, &[]);
 }
 
 #[test]
 fn memory_is_unmapped_once_with_its_length() {
-    broke(
-        &found_in(interrupts_and_goes::<3>),
-        Rule::IoSpace,
-        0xda,
-        &[],
-    );
-    broke(
-        &found_in(interrupts_and_goes::<4>),
-        Rule::IoSpace,
-        0xda,
-        &[],
-    );
+    let violation = found_in(interrupts_and_goes::<3>);
+    broke(&violation, Rule::IoSpace, 0xda, &[]);
+    let violation = found_in(interrupts_and_goes::<4>);
+    broke(&violation, Rule::IoSpace, 0xda, &[]);
 }
 
 #[test]
@@ -385,18 +369,10 @@ fn registers_stay_mapped_while_the_interrupt_is_connected() {
 
 #[test]
 fn interrupt_object_is_used_while_it_is_connected() {
-    broke(
-        &found_in(interrupts_and_goes::<6>),
-        Rule::Interrupt,
-        0x50,
-        &[],
-    );
-    broke(
-        &found_in(interrupts_and_goes::<7>),
-        Rule::Interrupt,
-        0x50,
-        &[],
-    );
+    let violation = found_in(interrupts_and_goes::<6>);
+    broke(&violation, Rule::Interrupt, 0x50, &[]);
+    let violation = found_in(interrupts_and_goes::<7>);
+    broke(&violation, Rule::Interrupt, 0x50, &[]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod body;
 use std::ptr::null_mut;
 
 use body::{found, passes, run, stops};
-use call::with_string;
+use call::{attributes, with_string};
 use nt::{
     HANDLE, KEVENT, NTSTATUS, OBJ_KERNEL_HANDLE, OBJ_OPENIF, OBJECT_ATTRIBUTES,
     STATUS_INVALID_HANDLE, STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_COLLISION,
@@ -48,14 +48,7 @@ fn with_attributes<R>(
     use_it: impl FnOnce(*mut OBJECT_ATTRIBUTES) -> R,
 ) -> R {
     with_string(name, |name| {
-        let mut attributes = OBJECT_ATTRIBUTES {
-            Length: 0x30,
-            RootDirectory: null_mut(),
-            ObjectName: name,
-            Attributes: OBJ_KERNEL_HANDLE | flags,
-            SecurityDescriptor: null_mut(),
-            SecurityQualityOfService: null_mut(),
-        };
+        let mut attributes = attributes(null_mut(), name, OBJ_KERNEL_HANDLE | flags);
         use_it(&raw mut attributes)
     })
 }

@@ -11,10 +11,10 @@ mod common;
 
 use std::{ffi::c_void, ptr::null_mut};
 
-use call::with_string;
+use call::{attributes, with_string};
 use common::{NO_CODE, delete, passes, stops};
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, HANDLE, IO_STATUS_BLOCK, NTSTATUS, OBJECT_ATTRIBUTES, RTL_BITMAP,
+    DEVICE_OBJECT, DRIVER_OBJECT, HANDLE, IO_STATUS_BLOCK, NTSTATUS, RTL_BITMAP,
     STATUS_ACCESS_DENIED, STATUS_END_OF_FILE, STATUS_INFO_LENGTH_MISMATCH,
     STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_COLLISION, STATUS_OBJECT_NAME_NOT_FOUND,
     STATUS_OBJECT_PATH_NOT_FOUND, STATUS_SUCCESS, UNICODE_STRING,
@@ -45,14 +45,7 @@ fn create(
 ) -> Result<(HANDLE, u64), NTSTATUS> {
     let (mut handle, mut block) = (null_mut(), block());
     let status = with_string(name, |name| {
-        let mut attributes = OBJECT_ATTRIBUTES {
-            Length: u32::try_from(size_of::<OBJECT_ATTRIBUTES>()).expect("it is small"),
-            RootDirectory: null_mut(),
-            ObjectName: name,
-            Attributes: nt::OBJ_KERNEL_HANDLE,
-            SecurityDescriptor: null_mut(),
-            SecurityQualityOfService: null_mut(),
-        };
+        let mut attributes = attributes(null_mut(), name, nt::OBJ_KERNEL_HANDLE);
         nt!(ZwCreateFile(
             &raw mut handle,
             access,

@@ -296,12 +296,7 @@ fn report_to_the_power_manager_at_dispatch_level() {
 #[test]
 fn report_to_the_power_manager_is_not_a_device_state() {
     for (kind, state) in [(0, 4), (1, 0), (1, 5)] {
-        stops(
-            Handling::Tells(kind, state, 0),
-            false,
-            D3,
-            Rule::PowerState,
-            NO_CODE,
-        );
+        let body = Handling::Tells(kind, state, 0);
+        stops(body, false, D3, Rule::PowerState, NO_CODE);
     }
 }

@@ -30,14 +30,7 @@ impl<const ATTRIBUTES: u32> Steps for OpensKey<ATTRIBUTES> {
     fn control(_: *mut DEVICE_OBJECT, _: &u64, irp: *mut IRP, _: u32) -> NTSTATUS {
         let service = r"\Registry\Machine\System\CurrentControlSet\Services\driver";
         with_string(service, |name| {
-            let mut attributes = OBJECT_ATTRIBUTES {
-                Length: u32::try_from(size_of::<OBJECT_ATTRIBUTES>()).expect("it is short"),
-                RootDirectory: null_mut(),
-                ObjectName: name,
-                Attributes: ATTRIBUTES,
-                SecurityDescriptor: null_mut(),
-                SecurityQualityOfService: null_mut(),
-            };
+            let mut attributes = attributes(null_mut(), name, ATTRIBUTES);
             let mut handle = null_mut();
             let status = nt!(ZwOpenKey(&raw mut handle, 0x2_0019, &raw mut attributes));
             assert_eq!(status, STATUS_SUCCESS);

@@ -15,9 +15,9 @@ use std::{
 };
 
 use body::{passes, run, stops};
-use call::NO_STRING;
+use call::{NO_STRING, attributes};
 use nt::{
-    HANDLE, KEY_ALL_ACCESS, KEY_READ, NTSTATUS, OBJECT_ATTRIBUTES, REG_DWORD, REG_MULTI_SZ, REG_SZ,
+    HANDLE, KEY_ALL_ACCESS, KEY_READ, NTSTATUS, REG_DWORD, REG_MULTI_SZ, REG_SZ,
     RTL_QUERY_REGISTRY_DIRECT, RTL_QUERY_REGISTRY_NOEXPAND, RTL_QUERY_REGISTRY_REQUIRED,
     RTL_QUERY_REGISTRY_SUBKEY, RTL_QUERY_REGISTRY_TABLE, RTL_QUERY_REGISTRY_TYPECHECK,
     STATUS_ACCESS_DENIED, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_CANNOT_DELETE,
@@ -47,14 +47,7 @@ fn string(units: &mut [u16]) -> UNICODE_STRING {
 fn create(root: HANDLE, name: &str, access: u32) -> Result<(HANDLE, u32), NTSTATUS> {
     let mut units = wide(name);
     let mut name = string(&mut units);
-    let mut attributes = OBJECT_ATTRIBUTES {
-        Length: 48,
-        RootDirectory: root,
-        ObjectName: &raw mut name,
-        Attributes: nt::OBJ_KERNEL_HANDLE,
-        SecurityDescriptor: null_mut(),
-        SecurityQualityOfService: null_mut(),
-    };
+    let mut attributes = attributes(root, &raw mut name, nt::OBJ_KERNEL_HANDLE);
     let (mut handle, mut disposition) = (null_mut(), 0);
     let status = nt!(ZwCreateKey(
         &raw mut handle,

@@ -206,20 +206,15 @@ fn a_resource_and_an_unsafe_fast_mutex_order_two_threads() {
 fn thread_can_be_suspended_while_it_owns_a_lock() {
     let text = "KeEnterCriticalRegion";
     breaks(one_request::<Served<SUSPENDED>>, Rule::Resource, text);
-    breaks(
-        one_request::<Served<UNSAFE_MUTEX_SUSPENDED>>,
-        Rule::FastMutex,
-        text,
-    );
+    let scenario = one_request::<Served<UNSAFE_MUTEX_SUSPENDED>>;
+    breaks(scenario, Rule::FastMutex, text);
 }
 
 #[test]
 fn data_is_written_with_shared_access() {
-    breaks(
-        two_requests::<Served<SHARED_FOR_A_WRITE>>,
-        Rule::PlainMemory,
-        "",
-    );
+    let scenario = two_requests::<Served<SHARED_FOR_A_WRITE>>;
+    let text = "";
+    breaks(scenario, Rule::PlainMemory, text);
 }
 
 #[test]

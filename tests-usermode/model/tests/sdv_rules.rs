@@ -11,10 +11,10 @@ use std::{
     sync::Arc,
 };
 
-use call::{broke, build_io_control, on_completion, sets_event, wait};
+use call::{BLOCK, broke, build_io_control, on_completion, sets_event, wait};
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, IO_STATUS_BLOCK, IRP, KEVENT, KSPIN_LOCK, NTSTATUS,
-    STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL, UNICODE_STRING,
+    DEVICE_OBJECT, DRIVER_OBJECT, IRP, KEVENT, KSPIN_LOCK, NTSTATUS, STATUS_NOT_SUPPORTED,
+    STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL, UNICODE_STRING,
 };
 use ntmodel::{DriverEntry, Kernel, PowerState, Rule, explore::Scenario};
 use steps::{
@@ -270,12 +270,6 @@ const CAPABILITIES: Capabilities = Capabilities {
     address: u32::MAX,
     ui_number: u32::MAX,
     others: [0; 12],
-};
-
-const BLOCK: IO_STATUS_BLOCK = IO_STATUS_BLOCK {
-    Status: STATUS_PENDING,
-    Reserved: 0,
-    Information: 0,
 };
 
 const NO_VERSION: u8 = 2;

@@ -13,11 +13,11 @@ use std::{
     },
 };
 
-use call::{build_io_control, create_named_device, with_string};
+use call::{attributes, build_io_control, create_named_device, with_string};
 use common::{NO_CODE, event, initialise, passes, stops};
 use nt::{
-    DEVICE_OBJECT, DRIVER_OBJECT, IO_STATUS_BLOCK, IRP, KSEMAPHORE, NTSTATUS, OBJECT_ATTRIBUTES,
-    STATUS_NOT_FOUND, STATUS_PENDING, STATUS_SUCCESS, UNICODE_STRING,
+    DEVICE_OBJECT, DRIVER_OBJECT, IO_STATUS_BLOCK, IRP, KSEMAPHORE, NTSTATUS, STATUS_NOT_FOUND,
+    STATUS_PENDING, STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Access, Config, Driver, Kernel, Rule, User};
 use steps::{FIRST, SECOND, Stage, Steps, complete, end_of, lower, mark, skip};
@@ -72,14 +72,7 @@ const SERVICE: &str = r"\Registry\Machine\System\CurrentControlSet\Services\driv
 
 fn open_key(name: &str) -> NTSTATUS {
     with_string(name, |name| {
-        let mut attributes = OBJECT_ATTRIBUTES {
-            Length: u32::try_from(size_of::<OBJECT_ATTRIBUTES>()).expect("it is short"),
-            RootDirectory: null_mut(),
-            ObjectName: name,
-            Attributes: nt::OBJ_KERNEL_HANDLE,
-            SecurityDescriptor: null_mut(),
-            SecurityQualityOfService: null_mut(),
-        };
+        let mut attributes = attributes(null_mut(), name, nt::OBJ_KERNEL_HANDLE);
         let mut handle = null_mut();
         let status = nt!(ZwOpenKey(&raw mut handle, 0x2_0019, &raw mut attributes));
         if status == STATUS_SUCCESS {

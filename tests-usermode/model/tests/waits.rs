@@ -213,13 +213,8 @@ fn handles<const ONE: bool>(device: *mut DEVICE_OBJECT) {
 fn two_threads_have_one_lock_queue_handle() {
     passes(handles::<false>);
     let routine = "KeReleaseInStackQueuedSpinLock";
-    stops_in_some_order(
-        handles::<true>,
-        Rule::QueuedSpinLockRelease,
-        0xc4,
-        0x1007,
-        routine,
-    );
+    let body = handles::<true>;
+    stops_in_some_order(body, Rule::QueuedSpinLockRelease, 0xc4, 0x1007, routine);
 }
 
 static KEPT: AtomicPtr<IRP> = AtomicPtr::new(null_mut());

@@ -9,7 +9,7 @@ use std::{
 
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, FILE_OBJECT, GUID, HANDLE, IO_REMOVE_LOCK, IO_STATUS_BLOCK,
-    IO_WORKITEM, IRP, KDPC, KEVENT, NTSTATUS, STATUS_SUCCESS, UNICODE_STRING,
+    IO_WORKITEM, IRP, KDPC, KEVENT, NTSTATUS, OBJECT_ATTRIBUTES, STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Rule, Violation};
 
@@ -36,6 +36,25 @@ pub const NO_STRING: UNICODE_STRING = UNICODE_STRING {
     MaximumLength: 0,
     Buffer: null_mut(),
 };
+
+/// The status block of a request that has not ended.
+pub const BLOCK: IO_STATUS_BLOCK = IO_STATUS_BLOCK {
+    Status: nt::STATUS_PENDING,
+    Reserved: 0,
+    Information: 0,
+};
+
+/// The attributes of an object that is opened (`InitializeObjectAttributes`).
+pub fn attributes(root: HANDLE, name: *mut UNICODE_STRING, flags: u32) -> OBJECT_ATTRIBUTES {
+    OBJECT_ATTRIBUTES {
+        Length: u32::try_from(size_of::<OBJECT_ATTRIBUTES>()).expect("it is small"),
+        RootDirectory: root,
+        ObjectName: name,
+        Attributes: flags,
+        SecurityDescriptor: null_mut(),
+        SecurityQualityOfService: null_mut(),
+    }
+}
 
 /// Lends a string to a routine.
 pub fn with_string<R>(text: &str, routine: impl FnOnce(*mut UNICODE_STRING) -> R) -> R {

@@ -14,14 +14,14 @@ use std::{
     sync::Arc,
 };
 
-use call::{broke, fill_in, on_completion, queue_work, sets_event, wait};
+use call::{BLOCK, broke, fill_in, on_completion, queue_work, sets_event, wait};
 use nt::{
     DEVICE_OBJECT, IO_STATUS_BLOCK, IO_WORKITEM, IRP, KEVENT, NTSTATUS, STATUS_INVALID_PARAMETER,
     STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING, STATUS_SUCCESS,
 };
 use ntmodel::{Config, Faults, Kernel, Rule, Violation};
 use steps::{FIRST, Stage, Steps, complete, end_of, found_in_some_order, holds, mark, one_request};
-use waits::{BLOCK, event, initialise};
+use waits::{event, initialise};
 
 /// The requests that the driver sends to its own device: one is completed immediately, the others by a worker thread.
 const NOW: u32 = 0x22_2010;
@@ -451,11 +451,7 @@ impl Steps for FreesNoIrp {
 
 #[test]
 fn free_of_a_pointer_that_is_not_an_irp() {
-    stops(
-        one_request::<FreesNoIrp>,
-        Rule::IoAllocateFree,
-        0xc9,
-        1,
-        "is not an IRP",
-    );
+    let body = one_request::<FreesNoIrp>;
+    let routine = "is not an IRP";
+    stops(body, Rule::IoAllocateFree, 0xc9, 1, routine);
 }

@@ -7,7 +7,7 @@ use ntmodel::Rule;
 
 use crate::{
     FAILS_LATER, LATER, NOTHING, NOW, Sends,
-    call::{broke, build_io_control, on_completion, sets_event, wait},
+    call::{BLOCK, broke, build_io_control, on_completion, sets_event, wait},
     free, send,
     steps::{complete, found_in_some_order, holds, one_request},
     stops,
@@ -31,12 +31,6 @@ fn raise(is_meant: bool) {
 pub fn event() -> KEVENT {
     KEVENT { Header: [0; 3] }
 }
-
-pub const BLOCK: IO_STATUS_BLOCK = IO_STATUS_BLOCK {
-    Status: STATUS_PENDING,
-    Reserved: 0,
-    Information: 0,
-};
 
 pub fn initialise(event: *mut KEVENT) {
     nt!(KeInitializeEvent(event, 0, 0));

@@ -12,13 +12,12 @@ use std::{
 
 use nt::{
     DEVICE_OBJECT, DRIVER_OBJECT, EventCategoryDeviceInterfaceChange, FAST_MUTEX, HANDLE,
-    IO_STATUS_BLOCK, IRP, KMUTEX, NTSTATUS, OBJECT_ATTRIBUTES, RTL_BITMAP, STATUS_SUCCESS,
-    UNICODE_STRING,
+    IO_STATUS_BLOCK, IRP, KMUTEX, NTSTATUS, RTL_BITMAP, STATUS_SUCCESS, UNICODE_STRING,
 };
 use ntmodel::{Driver, Kernel};
 
 use crate::{
-    call::{CLASS, wait, with_string},
+    call::{CLASS, attributes, wait, with_string},
     frame::{CORRECT, allocate, free},
     steps::{Steps, complete, entry, lower, one_request as one, skip, two_requests as two},
 };
@@ -34,14 +33,7 @@ fn open_log() -> Result<HANDLE, NTSTATUS> {
     // SAFETY: zero is valid for every field.
     let mut block = unsafe { std::mem::zeroed::<IO_STATUS_BLOCK>() };
     let status = with_string(r"\??\C:\log.txt", |name| {
-        let mut attributes = OBJECT_ATTRIBUTES {
-            Length: 0x30,
-            RootDirectory: null_mut(),
-            ObjectName: name,
-            Attributes: nt::OBJ_KERNEL_HANDLE,
-            SecurityDescriptor: null_mut(),
-            SecurityQualityOfService: null_mut(),
-        };
+        let mut attributes = attributes(null_mut(), name, nt::OBJ_KERNEL_HANDLE);
         let (access, open_if, synchronous) = (0x10_0004, 3, 0x20);
         nt!(ZwCreateFile(
             &raw mut handle,
