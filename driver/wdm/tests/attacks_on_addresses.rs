@@ -99,11 +99,8 @@ fn a_request_with_addresses_of_its_process_is_not_forwarded_in_another_one() {
         (AND_WAIT, nt::STATUS_INVALID_DEVICE_REQUEST, [0; 4]),
     ] {
         let end = common::end(&file.device_control(code, &[1, 2, 3, 4], vec![0; 4]));
-        assert_eq!(
-            (end.status, end.output),
-            (status, output.to_vec()),
-            "{code:#x}"
-        );
+        let answer = (end.status, end.output);
+        assert_eq!(answer, (status, output.to_vec()), "{code:#x}");
     }
     assert_eq!(RECEIVED.load(SeqCst), 1);
     file.close();

@@ -244,10 +244,8 @@ fn a_pended_irp_dropped_under_the_queues_own_lock_is_completed_later() {
             .expect("it is queued")
             .complete(NtStatus::SUCCESS, irql);
     });
-    assert_eq!(
-        (status(&kept), status(&queued)),
-        (DROPPED, Some(STATUS_SUCCESS))
-    );
+    let statuses = (status(&kept), status(&queued));
+    assert_eq!(statuses, (DROPPED, Some(STATUS_SUCCESS)));
     driver.unload();
 }
 

@@ -93,10 +93,8 @@ fn a_request_pends_until_it_is_completed_or_cancelled() {
     let (a, b) = (pend(&driver, 1), pend(&driver, 1));
     assert_eq!((a.status(), b.status(), driver.holds()), (None, None, 2));
     assert!(b.cancel_irp());
-    assert_eq!(
-        (a.status(), b.status(), driver.holds()),
-        (None, CANCELLED, 1)
-    );
+    let statuses = (a.status(), b.status(), driver.holds());
+    assert_eq!(statuses, (None, CANCELLED, 1));
     assert!(complete(&driver));
     assert_eq!((a.status(), driver.holds()), (Some(STATUS_SUCCESS), 0));
     assert!(!a.cancel_irp() && !complete(&driver));
@@ -110,10 +108,8 @@ fn a_refusing_queue_completes_new_requests_and_keeps_the_queued_ones_until_a_pur
     let before = pend(&driver, 1);
     driver.send(REFUSE, 1);
     let refused = driver.send(PEND, 1);
-    assert_eq!(
-        (before.status(), refused.status(), driver.holds()),
-        (None, NOT_READY, 1)
-    );
+    let statuses = (before.status(), refused.status(), driver.holds());
+    assert_eq!(statuses, (None, NOT_READY, 1));
     driver.send(PURGE, 1);
     assert_eq!((before.status(), driver.holds()), (NOT_READY, 0));
     assert_eq!(driver.send(PEND, 1).status(), NOT_READY);
@@ -157,10 +153,8 @@ fn requests_around_one_that_is_being_cancelled_stay_in_order() {
     let cancelling = b.begin_cancel();
     assert!(cancelling.finish());
     assert!(complete(&driver));
-    assert_eq!(
-        (a.status(), b.status(), c.status()),
-        (Some(STATUS_SUCCESS), CANCELLED, None)
-    );
+    let statuses = (a.status(), b.status(), c.status());
+    assert_eq!(statuses, (Some(STATUS_SUCCESS), CANCELLED, None));
     assert!(complete(&driver));
     assert_eq!((c.status(), driver.holds()), (Some(STATUS_SUCCESS), 0));
 }
@@ -171,10 +165,8 @@ fn cleanup_cancels_the_requests_of_its_file_except_those_that_the_cancel_routine
     let (a, b, other) = (pend(&driver, 1), pend(&driver, 1), pend(&driver, 2));
     let cancelling = a.begin_cancel();
     driver.close(1);
-    assert_eq!(
-        (a.status(), b.status(), other.status()),
-        (None, CANCELLED, None)
-    );
+    let statuses = (a.status(), b.status(), other.status());
+    assert_eq!(statuses, (None, CANCELLED, None));
     assert!(cancelling.finish());
     assert_eq!((a.status(), driver.holds()), (CANCELLED, 1));
     assert!(complete(&driver));
@@ -194,10 +186,8 @@ fn a_device_that_may_be_removed_fails_opens_and_serves_everything_else() {
     let opened = driver.device.open_anyway(Access::Read);
     assert_eq!(opened.err(), Some(STATUS_DELETE_PENDING));
     let during = pend(&driver, 1);
-    assert_eq!(
-        (before.status(), during.status(), driver.holds()),
-        (None, None, 2)
-    );
+    let statuses = (before.status(), during.status(), driver.holds());
+    assert_eq!(statuses, (None, None, 2));
     assert_eq!(
         driver.device.pnp(IRP_MN_CANCEL_REMOVE_DEVICE),
         STATUS_SUCCESS
@@ -216,10 +206,8 @@ fn a_removed_device_has_ended_every_request_and_refuses_all_but_close() {
     let driver = load();
     assert_eq!(driver.device.pnp(IRP_MN_START_DEVICE), STATUS_SUCCESS);
     let pending = [pend(&driver, 1), pend(&driver, 2)];
-    assert_eq!(
-        driver.device.pnp(IRP_MN_QUERY_REMOVE_DEVICE),
-        STATUS_SUCCESS
-    );
+    let status = driver.device.pnp(IRP_MN_QUERY_REMOVE_DEVICE);
+    assert_eq!(status, STATUS_SUCCESS);
     assert_eq!(driver.device.pnp(IRP_MN_REMOVE_DEVICE), STATUS_SUCCESS);
     assert_eq!(pending.each_ref().map(Request::status), [GONE; 2]);
     let gone = (

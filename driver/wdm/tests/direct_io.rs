@@ -52,18 +52,12 @@ impl Store {
             offset += length;
         }
         assert_eq!(buffer.copy_to(buffer.len(), &mut []), Ok(()));
-        assert_eq!(
-            buffer.copy_to(buffer.len(), &mut piece[..1]),
-            Err(Error::INVALID_BUFFER_SIZE)
-        );
-        assert_eq!(
-            buffer.copy_to(usize::MAX, &mut piece),
-            Err(Error::INVALID_BUFFER_SIZE)
-        );
-        assert_eq!(
-            buffer.read::<u64>(buffer.len()),
-            Err(Error::INVALID_BUFFER_SIZE)
-        );
+        let result = buffer.copy_to(buffer.len(), &mut piece[..1]);
+        assert_eq!(result, Err(Error::INVALID_BUFFER_SIZE));
+        let result = buffer.copy_to(usize::MAX, &mut piece);
+        assert_eq!(result, Err(Error::INVALID_BUFFER_SIZE));
+        let result = buffer.read::<u64>(buffer.len());
+        assert_eq!(result, Err(Error::INVALID_BUFFER_SIZE));
         let length = buffer.len();
         assert_eq!(buffer.is_empty(), length == 0);
         Ok(sum)
@@ -190,18 +184,14 @@ fn read_returns_what_was_written() {
         for length in [0, 1, 7, 8, 9, SIZE] {
             assert_eq!(ended(&file.write(0, &bytes[..length])), (0, length));
             let read = end(&file.read(0, length));
-            assert_eq!(
-                (read.information, read.output),
-                (length, bytes[..length].to_vec())
-            );
+            let answer = (read.information, read.output);
+            assert_eq!(answer, (length, bytes[..length].to_vec()));
         }
         // In part, beyond the end, and before the start.
         assert_eq!(ended(&file.write(37, &bytes)), (0, 3));
         let read = end(&file.read(36, 8));
-        assert_eq!(
-            (read.information, read.output),
-            (4, vec![37, 1, 2, 3, 0, 0, 0, 0])
-        );
+        let answer = (read.information, read.output);
+        assert_eq!(answer, (4, vec![37, 1, 2, 3, 0, 0, 0, 0]));
         assert_eq!(ended(&file.read(-1, 8)), (0, 0));
         assert_eq!(ended(&file.write(-1, &bytes)), (0, 0));
     });
@@ -247,10 +237,8 @@ fn internal_device_control_comes_from_another_driver() {
             device.internal_device_control(SUM_BUFFERED, input, vec![0; 4])
         };
         let sent = end(&ask(&7_u32.to_ne_bytes()));
-        assert_eq!(
-            (sent.status, sent.output),
-            (0, 8_u32.to_ne_bytes().to_vec())
-        );
+        let answer = (sent.status, sent.output);
+        assert_eq!(answer, (0, 8_u32.to_ne_bytes().to_vec()));
         assert_eq!(ended(&ask(b"?")), (nt::STATUS_INFO_LENGTH_MISMATCH, 0));
     });
 }
@@ -259,19 +247,13 @@ fn internal_device_control_comes_from_another_driver() {
 fn information_of_a_file_is_queried_by_class() {
     with_file(|_, file| {
         let asked = end(&file.query_information(5, 4));
-        assert_eq!(
-            (asked.status, asked.output),
-            (0, 5_u32.to_ne_bytes().to_vec())
-        );
-        assert_eq!(
-            ended(&file.query_information(5, 3)),
-            (nt::STATUS_BUFFER_TOO_SMALL, 0)
-        );
+        let answer = (asked.status, asked.output);
+        assert_eq!(answer, (0, 5_u32.to_ne_bytes().to_vec()));
+        let answer = ended(&file.query_information(5, 3));
+        assert_eq!(answer, (nt::STATUS_BUFFER_TOO_SMALL, 0));
         assert_eq!(ended(&file.set_information(20, b"position")), (0, 0));
-        assert_eq!(
-            ended(&file.set_information(4, b"position")).0,
-            nt::STATUS_INVALID_INFO_CLASS
-        );
+        let answer = ended(&file.set_information(4, b"position")).0;
+        assert_eq!(answer, nt::STATUS_INVALID_INFO_CLASS);
     });
 }
 

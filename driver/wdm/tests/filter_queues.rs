@@ -181,10 +181,8 @@ fn closing_a_handle_cancels_its_requests() {
 #[test]
 fn filter_that_does_not_start_fails_the_start() {
     let stack = started(&kernel());
-    assert_eq!(
-        stack.device.start(),
-        Err(Error::DEVICE_NOT_CONNECTED.to_raw())
-    );
+    let result = stack.device.start();
+    assert_eq!(result, Err(Error::DEVICE_NOT_CONNECTED.to_raw()));
     assert!(stack.device.is_removed());
     stack.unload();
 }

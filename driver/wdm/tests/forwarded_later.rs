@@ -208,10 +208,8 @@ fn device_is_started_before_it_can_be_found() {
     assert_eq!(send(&early, RESUME).answer(), 0);
     assert!(stack.device.is_interface_enabled());
     early.close();
-    assert_eq!(
-        stack.device.start(),
-        Err(Error::DEVICE_NOT_CONNECTED.to_raw())
-    );
+    let result = stack.device.start();
+    assert_eq!(result, Err(Error::DEVICE_NOT_CONNECTED.to_raw()));
     assert!(stack.device.is_removed());
     stack.unload();
 }

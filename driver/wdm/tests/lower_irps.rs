@@ -380,14 +380,10 @@ fn end(request: &Request) -> (i32, Vec<u8>) {
 fn request_comes_back_with_its_output() {
     let (stack, file) = Stack::started(&kernel());
     assert_eq!(end(&start_request(&file, SEND, NEXT)), (0, b"bcd".to_vec()));
-    assert_eq!(
-        end(&start_request(&file, SEND, APPEND)),
-        (0, b"<abc".to_vec())
-    );
-    assert_eq!(
-        end(&start_request(&file, SEND_IN_A_DPC, 0)),
-        (0, b"bcd".to_vec())
-    );
+    let answer = end(&start_request(&file, SEND, APPEND));
+    assert_eq!(answer, (0, b"<abc".to_vec()));
+    let answer = end(&start_request(&file, SEND_IN_A_DPC, 0));
+    assert_eq!(answer, (0, b"bcd".to_vec()));
     file.close();
     stack.unload();
 }
@@ -419,10 +415,8 @@ fn request_that_cannot_be_sent_stays_with_the_driver() {
 #[test]
 fn request_that_is_sent_again_each_time_does_not_nest() {
     let (stack, file) = Stack::started(&kernel());
-    assert_eq!(
-        end(&start_request(&file, READ, 1_000)),
-        (0, b"data".to_vec())
-    );
+    let answer = end(&start_request(&file, READ, 1_000));
+    assert_eq!(answer, (0, b"data".to_vec()));
     assert_eq!(end(&start_request(&file, WRITE, 0)), (0, Vec::new()));
     file.close();
     stack.unload();

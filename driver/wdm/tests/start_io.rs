@@ -159,10 +159,8 @@ fn a_request_that_waits_is_cancelled_and_its_neighbours_are_not() {
     let driver = load();
     let [served, before, this, after] = [1, 2, 3, 4].map(|key| pend(&driver, key, 1));
     assert!(this.cancel_irp());
-    assert_eq!(
-        ends([&served, &before, &this, &after]),
-        [None, None, CANCELLED, None]
-    );
+    let statuses = ends([&served, &before, &this, &after]);
+    assert_eq!(statuses, [None, None, CANCELLED, None]);
     assert!(!this.cancel_irp(), "there is no Cancel routine");
     for _ in 0..3 {
         assert!(complete(&driver));
@@ -292,10 +290,8 @@ fn a_queue_by_key_has_a_limit() {
     assert!(complete(&driver));
     let last = pend(&driver, 5, 2);
     assert_eq!(driver.send(PEND, 1).status(), FULL);
-    assert_eq!(
-        ends([&served, &waiting[7], &again, &last]),
-        [DONE, CANCELLED, None, None]
-    );
+    let statuses = ends([&served, &waiting[7], &again, &last]);
+    assert_eq!(statuses, [DONE, CANCELLED, None, None]);
     driver.close(2);
     pend(&driver, 5, 1);
     driver.send(PURGE, 1);
