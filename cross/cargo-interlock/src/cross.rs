@@ -181,10 +181,8 @@ mod tests {
     fn manifest_is_patched_once_more() {
         let stand_in = Path::new("/target/wdk-build");
         let patch = "wdk-build = { path = \"/target/wdk-build\" }\n";
-        assert_eq!(
-            patched("[workspace]\n", stand_in),
-            format!("[workspace]\n\n[patch.crates-io]\n{patch}")
-        );
+        let text = patched("[workspace]\n", stand_in);
+        assert_eq!(text, format!("[workspace]\n\n[patch.crates-io]\n{patch}"));
         assert_eq!(
             patched("[patch.crates-io]\nother = { git = \"x\" }\n", stand_in),
             format!("[patch.crates-io]\n{patch}other = {{ git = \"x\" }}\n")

@@ -76,20 +76,16 @@ fn inf_that_is_cut_off_is_refused() {
 
 #[test]
 fn signature() {
-    assert_eq!(
-        with("\"$Windows NT$\"", "\"$Chicago$\""),
-        ["signature (1001)"]
-    );
+    let found = with("\"$Windows NT$\"", "\"$Chicago$\"");
+    assert_eq!(found, ["signature (1001)"]);
     assert_eq!(with("Signature ", ";"), ["signature (1001)"]);
 }
 
 #[test]
 fn provider() {
     let rule = ["provider (1204)"];
-    assert_eq!(
-        with("Provider    = %Manufacturer%", "Provider = Microsoft"),
-        rule
-    );
+    let found = with("Provider    = %Manufacturer%", "Provider = Microsoft");
+    assert_eq!(found, rule);
     assert_eq!(with("\"The Interlock developers\"", "Microsoft"), rule);
     assert_eq!(with("Provider    = %Manufacturer%", "Provider ="), rule);
 }
@@ -112,11 +108,8 @@ fn driver_version() {
         "1.2.3.0",
         "",
     ] {
-        assert_eq!(
-            with("02/29/2024,1.2.3.0", wrong),
-            ["driver version (1217)"],
-            "{wrong}"
-        );
+        let found = with("02/29/2024,1.2.3.0", wrong);
+        assert_eq!(found, ["driver version (1217)"], "{wrong}");
     }
 }
 
@@ -124,10 +117,8 @@ fn driver_version() {
 fn catalog() {
     assert_eq!(with("CatalogFile = interlock.cat", ""), ["catalog (1233)"]);
     assert_eq!(with("interlock.cat", "interlock.sys"), ["catalog (1233)"]);
-    assert_eq!(
-        with("interlock.cat", r"x64\interlock.cat"),
-        ["catalog (1233)"]
-    );
+    let found = with("interlock.cat", r"x64\interlock.cat");
+    assert_eq!(found, ["catalog (1233)"]);
 }
 
 #[test]
@@ -162,19 +153,15 @@ fn models_are_decorated() {
 
 #[test]
 fn devices() {
-    assert_eq!(
-        with(r"Interlock, root\interlock", "Interlock"),
-        ["devices (1297)"]
-    );
+    let found = with(r"Interlock, root\interlock", "Interlock");
+    assert_eq!(found, ["devices (1297)"]);
 }
 
 #[test]
 fn service_for_each_device() {
     let rules = ["service for each device (1296)"];
-    assert_eq!(
-        with("interlock,0x00000002,", "interlock,0x00000000,"),
-        rules
-    );
+    let found = with("interlock,0x00000002,", "interlock,0x00000000,");
+    assert_eq!(found, rules);
     assert_eq!(with("interlock,0x00000002,", "interlock,,"), rules);
     assert_eq!(
         with("[Interlock.NT.Services]", "[Interlock.NTx86.Services]"),
@@ -211,11 +198,8 @@ fn legacy_sections() {
         "Interlock.NT.FactDef",
         "Interlock.NT.LogConfigOverride",
     ] {
-        assert_eq!(
-            with("[Strings]", &format!("[{section}]\r\n[Strings]")),
-            rules,
-            "{section}"
-        );
+        let found = with("[Strings]", &format!("[{section}]\r\n[Strings]"));
+        assert_eq!(found, rules, "{section}");
     }
 }
 
@@ -223,11 +207,8 @@ fn legacy_sections() {
 fn legacy_directives() {
     for directive in LEGACY_DIRECTIVES {
         let line = format!("{} = Interlock.Old", directive.to_ascii_uppercase());
-        assert_eq!(
-            with_line("[Interlock.NT]", &line),
-            ["no legacy directive (1301)"],
-            "{directive}"
-        );
+        let found = with_line("[Interlock.NT]", &line);
+        assert_eq!(found, ["no legacy directive (1301)"], "{directive}");
     }
 }
 
@@ -242,14 +223,10 @@ fn registry_values() {
             "{root}"
         );
     }
-    assert_eq!(
-        add("HKR,,CoInstallers32,0x00010000,\"old.dll\""),
-        ["no co-installer (1303)"]
-    );
-    assert_eq!(
-        add("HKR,,UpperFilters,0x00010008,\"other\""),
-        ["nothing appended (1305)"]
-    );
+    let found = add("HKR,,CoInstallers32,0x00010000,\"old.dll\"");
+    assert_eq!(found, ["no co-installer (1303)"]);
+    let found = add("HKR,,UpperFilters,0x00010008,\"other\"");
+    assert_eq!(found, ["nothing appended (1305)"]);
 }
 
 #[test]
@@ -265,28 +242,20 @@ fn files_run_from_the_driver_store() {
     let rule = ["files run from the driver store (1100, 1306)"];
     assert_eq!(with("DefaultDestDir = 13", "DefaultDestDir = 12"), rule);
     assert_eq!(with("DefaultDestDir = 13", "DefaultDestDir = 13,x64"), rule);
-    assert_eq!(
-        with("DefaultDestDir = 13", "Interlock.CopyFiles = 13"),
-        rule
-    );
-    assert_eq!(
-        with_line("DefaultDestDir = 13", "Interlock.CopyFiles = 10,SysWOW64"),
-        rule
-    );
-    assert_eq!(
-        with_line("[Interlock.CopyFiles]", "interlock.sys,interlock_sys.dll"),
-        rule
-    );
+    let found = with("DefaultDestDir = 13", "Interlock.CopyFiles = 13");
+    assert_eq!(found, rule);
+    let found = with_line("DefaultDestDir = 13", "Interlock.CopyFiles = 10,SysWOW64");
+    assert_eq!(found, rule);
+    let found = with_line("[Interlock.CopyFiles]", "interlock.sys,interlock_sys.dll");
+    assert_eq!(found, rule);
     assert_eq!(with("interlock.sys = 1", "interlock.sys = 1,x64"), rule);
 }
 
 #[test]
 fn strings() {
     assert_eq!(with("DeviceName   =", ";"), ["strings (1235)"]);
-    assert_eq!(
-        with("= %ServiceName%", "= %SystemRoot%"),
-        ["strings (1235)"]
-    );
+    let found = with("= %ServiceName%", "= %SystemRoot%");
+    assert_eq!(found, ["strings (1235)"]);
 }
 
 /// Moves each value of the driver's own INF in turn into `[Strings]`; no rule is broken.

@@ -118,10 +118,8 @@ fn missing_preamble_is_found() {
 
 #[test]
 fn unchecked_exit_code_is_found() {
-    assert_eq!(
-        with("    $LASTEXITCODE\n", "    $Question\n"),
-        ["line 9: the exit code of cmd.exe is not checked"]
-    );
+    let found = with("    $LASTEXITCODE\n", "    $Question\n");
+    assert_eq!(found, ["line 9: the exit code of cmd.exe is not checked"]);
 }
 
 #[test]

@@ -238,10 +238,8 @@ mod tests {
                 "gate.sys"
             ]
         );
-        assert_eq!(
-            fs::read_to_string(scene.path("package/gate.inf")).unwrap(),
-            "the template"
-        );
+        let text = fs::read_to_string(scene.path("package/gate.inf")).unwrap();
+        assert_eq!(text, "the template");
     }
 
     #[test]

@@ -526,24 +526,18 @@ mod tests {
         let minus = u64::MAX;
         assert_eq!(formatted("%d %u\n", &[minus, minus]), "-1 4294967295");
         assert_eq!(formatted("%ld|%lx", &[minus, minus]), "-1|ffffffff");
-        assert_eq!(
-            formatted("%I64d %llu %Ix", &[minus, minus, minus]),
-            "-1 18446744073709551615 ffffffffffffffff"
-        );
+        let text = formatted("%I64d %llu %Ix", &[minus, minus, minus]);
+        assert_eq!(text, "-1 18446744073709551615 ffffffffffffffff");
         assert_eq!(formatted("%hu %hhu", &[minus, minus]), "65535 255");
         assert_eq!(formatted("%p", &[0x12ab]), "00000000000012AB");
     }
 
     #[test]
     fn numbers_are_padded() {
-        assert_eq!(
-            formatted("[%5d][%-5d][%05d]", &[42, 42, 42]),
-            "[   42][42   ][00042]"
-        );
-        assert_eq!(
-            formatted("%#010x %08X %+d", &[0xbeef, 0xbeef, 7]),
-            "0x0000beef 0000BEEF +7"
-        );
+        let text = formatted("[%5d][%-5d][%05d]", &[42, 42, 42]);
+        assert_eq!(text, "[   42][42   ][00042]");
+        let text = formatted("%#010x %08X %+d", &[0xbeef, 0xbeef, 7]);
+        assert_eq!(text, "0x0000beef 0000BEEF +7");
         assert_eq!(formatted("%.3d %*d %%", &[7, 4, 9]), "007    9 %");
     }
 
@@ -558,10 +552,8 @@ mod tests {
         let wide = wide.as_ptr().expose_provenance() as u64;
         let narrow = c"narrow".as_ptr().expose_provenance() as u64;
         let counted = (&raw const string).expose_provenance() as u64;
-        assert_eq!(
-            formatted("%s|%.3s|%8s", &[narrow; 3]),
-            "narrow|nar|  narrow"
-        );
+        let text = formatted("%s|%.3s|%8s", &[narrow; 3]);
+        assert_eq!(text, "narrow|nar|  narrow");
         assert_eq!(formatted("%ws %S %ls", &[wide; 3]), "wide wide wide");
         assert_eq!(formatted("%wZ %s", &[counted, 0]), "wi (null)");
         assert_eq!(formatted("%c%c", &[u64::from(b'o'), u64::from(b'k')]), "ok");

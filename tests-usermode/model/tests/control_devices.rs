@@ -144,14 +144,10 @@ unsafe extern "C" fn secured(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING)
     let mut invalid = descriptor;
     // The revision is 2, which does not exist.
     invalid[0] ^= 3;
-    assert_eq!(
-        secure(device, nt::WRITE_DAC, &mut invalid),
-        STATUS_INVALID_SECURITY_DESCR
-    );
-    assert_eq!(
-        secure(device, nt::WRITE_DAC, &mut descriptor),
-        STATUS_SUCCESS
-    );
+    let status = secure(device, nt::WRITE_DAC, &mut invalid);
+    assert_eq!(status, STATUS_INVALID_SECURITY_DESCR);
+    let status = secure(device, nt::WRITE_DAC, &mut descriptor);
+    assert_eq!(status, STATUS_SUCCESS);
     STATUS_SUCCESS
 }
 
@@ -161,10 +157,8 @@ unsafe extern "C" fn secured_in_part(
 ) -> NTSTATUS {
     let device = set_up(driver, 0, Some(unload));
     let mut descriptor = administrators_only();
-    assert_eq!(
-        secure(device, nt::WRITE_DAC, &mut descriptor),
-        STATUS_SUCCESS
-    );
+    let status = secure(device, nt::WRITE_DAC, &mut descriptor);
+    assert_eq!(status, STATUS_SUCCESS);
     STATUS_SUCCESS
 }
 

@@ -112,15 +112,11 @@ fn keys_and_values_are_enumerated() {
         const FULL: i32 = 2;
         let (key, _) = create(null_mut(), SERVICE, KEY_ALL_ACCESS).expect("it exists");
         let (own, _) = create(key, "Own", KEY_ALL_ACCESS).expect("it is a subkey");
-        assert_eq!(
-            set(key, "Depth", REG_DWORD, &7_u32.to_le_bytes()),
-            STATUS_SUCCESS
-        );
+        let status = set(key, "Depth", REG_DWORD, &7_u32.to_le_bytes());
+        assert_eq!(status, STATUS_SUCCESS);
         assert_eq!(set(key, "Text", REG_SZ, &bytes("abc")), STATUS_SUCCESS);
-        assert_eq!(
-            set(key, "DEPTH", REG_DWORD, &8_u32.to_le_bytes()),
-            STATUS_SUCCESS
-        );
+        let status = set(key, "DEPTH", REG_DWORD, &8_u32.to_le_bytes());
+        assert_eq!(status, STATUS_SUCCESS);
         // LastWriteTime, TitleIndex, NameLength and the name of the first subkey.
         let basic = |length| {
             words(length, |buffer, length, needed| {

@@ -79,10 +79,8 @@ unsafe extern "C" fn system_control(device: *mut DEVICE_OBJECT, irp: *mut IRP) -
 unsafe extern "C" fn pnp(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     let is_removal = nt!(irp::minor_function(irp)) == nt::IRP_MN_REMOVE_DEVICE;
     if is_removal {
-        assert_eq!(
-            nt!(IoWMIRegistrationControl(device, DEREGISTER)),
-            STATUS_SUCCESS
-        );
+        let status = nt!(IoWMIRegistrationControl(device, DEREGISTER));
+        assert_eq!(status, STATUS_SUCCESS);
     }
     let status = pass(device, irp);
     if is_removal {

@@ -247,10 +247,8 @@ fn the_certificate_must_be_in_both_stores() {
             ..ready()
         };
         assert_eq!(names(&facts), [store]);
-        assert_eq!(
-            remedy(&facts),
-            format!("certutil -addstore {store} interlock.cer")
-        );
+        let text = remedy(&facts);
+        assert_eq!(text, format!("certutil -addstore {store} interlock.cer"));
     }
 }
 

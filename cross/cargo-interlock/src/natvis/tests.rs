@@ -64,10 +64,8 @@ fn correct_file_passes() {
 
 #[test]
 fn misspelt_type_is_an_error() {
-    assert_eq!(
-        errors("demo::Queue", "demo::Queues"),
-        ["line 2: Type: the PDB has no type demo::Queues<*>"]
-    );
+    let found = errors("demo::Queue", "demo::Queues");
+    assert_eq!(found, ["line 2: Type: the PDB has no type demo::Queues<*>"]);
     let [error] = &errors("(demo::Request*)(", "(demo::Requests*)(")[..] else {
         panic!("one error");
     };
@@ -119,10 +117,8 @@ fn optional_element_may_be_missing_unless_it_must_hold() {
 
 #[test]
 fn file_that_is_no_natvis_is_refused() {
-    assert_eq!(
-        errors("<Size>length</Size>", "<Sise>length</Sise>").len(),
-        1
-    );
+    let found = errors("<Size>length</Size>", "<Sise>length</Sise>").len();
+    assert_eq!(found, 1);
     assert_eq!(errors("{length,d}", "{length").len(), 1);
     assert_eq!(errors("</Loop>", "").len(), 1);
     for broken in [

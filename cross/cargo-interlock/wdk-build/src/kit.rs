@@ -176,10 +176,8 @@ mod tests {
             kit.include_paths(CpuArchitecture::Amd64).unwrap(),
             ["km/crt", "km", "shared"].map(|folder| include.join(folder))
         );
-        assert_eq!(
-            kit.library_path(CpuArchitecture::Amd64, &root).unwrap(),
-            root.join("Lib/10.0.26100.0/km/x64")
-        );
+        let found = kit.library_path(CpuArchitecture::Amd64, &root).unwrap();
+        assert_eq!(found, root.join("Lib/10.0.26100.0/km/x64"));
         fs::remove_dir_all(root).unwrap();
     }
 

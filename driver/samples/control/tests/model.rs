@@ -47,10 +47,8 @@ fn text_is_answered() {
     with_file(|_, file| {
         for code in [IOCTL_BUFFERED, IOCTL_OUT_DIRECT] {
             let end = exchange(file, code, b"hello\0", 100);
-            assert_eq!(
-                (end.status, end.information),
-                (STATUS_SUCCESS, ANSWER.len())
-            );
+            let answer = (end.status, end.information);
+            assert_eq!(answer, (STATUS_SUCCESS, ANSWER.len()));
             assert_eq!(end.output[..ANSWER.len()], *ANSWER);
             assert_eq!(end.output[ANSWER.len()], 0xee);
         }

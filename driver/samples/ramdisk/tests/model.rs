@@ -58,15 +58,11 @@ fn sectors_are_read_as_they_were_written() {
     with_disk(|_, file| {
         let sectors: Vec<u8> = (0..=250).cycle().take(2 * SECTOR).collect();
         let written = end(&file.write(512, &sectors));
-        assert_eq!(
-            (written.status, written.information),
-            (STATUS_SUCCESS, 2 * SECTOR)
-        );
+        let answer = (written.status, written.information);
+        assert_eq!(answer, (STATUS_SUCCESS, 2 * SECTOR));
         let read = end(&file.read(512, 2 * SECTOR));
-        assert_eq!(
-            (read.status, read.information),
-            (STATUS_SUCCESS, 2 * SECTOR)
-        );
+        let answer = (read.status, read.information);
+        assert_eq!(answer, (STATUS_SUCCESS, 2 * SECTOR));
         assert_eq!(read.output, sectors);
         let read = end(&file.read(0, SECTOR));
         assert_eq!(read.output, [0; SECTOR]);
@@ -121,17 +117,13 @@ fn device_controls_are_those_of_a_disk() {
                 }
             };
             let length = end(&send(GET_LENGTH_INFO, &[], 8));
-            assert_eq!(
-                (length.status, length.output),
-                (STATUS_SUCCESS, 1536_u64.to_ne_bytes().to_vec())
-            );
+            let answer = (length.status, length.output);
+            assert_eq!(answer, (STATUS_SUCCESS, 1536_u64.to_ne_bytes().to_vec()));
             let short = send(GET_LENGTH_INFO, &[], 7);
             assert_eq!(status(&short), STATUS_BUFFER_TOO_SMALL);
             let geometry = end(&send(GET_DRIVE_GEOMETRY, &[], 24));
-            assert_eq!(
-                (geometry.status, geometry.information),
-                (STATUS_SUCCESS, 24)
-            );
+            let answer = (geometry.status, geometry.information);
+            assert_eq!(answer, (STATUS_SUCCESS, 24));
             let geometry = geometry.output;
             assert_eq!((geometry[0], geometry[8]), (3, 12));
             assert_eq!(geometry[20..], [0, 2, 0, 0]);
@@ -155,10 +147,8 @@ fn device_controls_are_those_of_a_disk() {
 fn size_is_that_of_a_file() {
     with_disk(|_, file| {
         let information = end(&file.query_information(STANDARD, 24));
-        assert_eq!(
-            (information.status, information.information),
-            (STATUS_SUCCESS, 24)
-        );
+        let answer = (information.status, information.information);
+        assert_eq!(answer, (STATUS_SUCCESS, 24));
         let size = 1536_u64.to_ne_bytes();
         let links = 1_u64.to_ne_bytes();
         assert_eq!(information.output, [size, size, links].concat());

@@ -182,10 +182,8 @@ fn disabled_categories_are_ignored() {
         let mask = |bits: u32| bits.to_le_bytes();
         assert_eq!(control(file, IOCTL_DISABLE, &mask(0b110)), STATUS_SUCCESS);
         for category in 1..4 {
-            assert_eq!(
-                record(file, category, &category.to_string()),
-                STATUS_SUCCESS
-            );
+            let status = record(file, category, &category.to_string());
+            assert_eq!(status, STATUS_SUCCESS);
         }
         assert_eq!(log_of(file), "driver: 3\n");
         assert_eq!(control(file, IOCTL_ENABLE, &mask(0b010)), STATUS_SUCCESS);
@@ -263,10 +261,8 @@ fn log_is_emptied() {
         write(file, "old");
         flush(file);
         let empty = |class, size: &[u8]| status(&file.set_information(class, size));
-        assert_eq!(
-            empty(END_OF_FILE, &[1, 0, 0, 0, 0, 0, 0, 0]),
-            STATUS_INVALID_PARAMETER
-        );
+        let status = empty(END_OF_FILE, &[1, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(status, STATUS_INVALID_PARAMETER);
         assert_eq!(empty(POSITION, &[0; 8]), STATUS_INVALID_PARAMETER);
         assert_ne!(size(file), 0);
         assert_eq!(empty(END_OF_FILE, &[0; 8]), STATUS_SUCCESS);
