@@ -312,10 +312,8 @@ impl Call {
             let kind = u64::from(is_paged);
             let bug_check = BugCheck::verifier(code, [irql.into(), kind, size as u64]);
             let paged = if is_paged { "paged" } else { "nonpaged" };
-            (
-                bug_check,
-                format!("the {paged} pool is allocated from at IRQL {irql}"),
-            )
+            let what = format!("the {paged} pool is allocated from at IRQL {irql}");
+            (bug_check, what)
         });
         self.require(size != 0, Rule::Pool, || {
             let bug_check = BugCheck::verifier(0, [irql.into(), is_paged.into(), 0]);
@@ -375,11 +373,8 @@ impl Call {
                 None => (0x10, "is not a pool block".into()),
             };
             let bug_check = BugCheck::verifier(code, [address as u64, 0, 0]);
-            self.stop(
-                bug_check,
-                Rule::Pool,
-                format!("{address:#x} is freed, and {what}{}", self.once(address)),
-            );
+            let what = format!("{address:#x} is freed, and {what}{}", self.once(address));
+            self.stop(bug_check, Rule::Pool, what);
         };
         if block.is_paged {
             pool.paged_blocks.fetch_sub(1, Ordering::Relaxed);
@@ -398,10 +393,8 @@ impl Call {
         });
         self.require(tag == 0 || tag == block.tag, Rule::Pool, || {
             let bug_check = BugCheck::verifier(0x16, [0, address as u64, 0]);
-            (
-                bug_check,
-                "a pool block is freed with a tag other than its own",
-            )
+            let what = "a pool block is freed with a tag other than its own";
+            (bug_check, what)
         });
         special::open(address, None);
         self.require_guards(address, block);

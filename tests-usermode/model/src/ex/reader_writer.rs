@@ -98,10 +98,8 @@ impl Call {
         let irql = self.irql();
         self.require(irql >= DISPATCH_LEVEL, Rule::SpinLockDpc, || {
             let bug_check = BugCheck::verifier(0x40, [irql.into(), 0, 0]);
-            (
-                bug_check,
-                format!("the IRQL is {irql}, below DISPATCH_LEVEL"),
-            )
+            let what = format!("the IRQL is {irql}, below DISPATCH_LEVEL");
+            (bug_check, what)
         });
     }
 
@@ -133,10 +131,8 @@ impl Call {
         let irql = self.irql();
         self.require(irql >= DISPATCH_LEVEL, Rule::Irql, || {
             let bug_check = BugCheck::verifier(0x32, [irql.into(), lock.addr() as u64, 0]);
-            (
-                bug_check,
-                format!("the IRQL is {irql}, and must be DISPATCH_LEVEL"),
-            )
+            let what = format!("the IRQL is {irql}, and must be DISPATCH_LEVEL");
+            (bug_check, what)
         });
         // SAFETY: as above.
         let word = unsafe { self.view::<AtomicI32, _>(lock) };

@@ -297,11 +297,8 @@ pub(super) unsafe fn refuse(call: &Call, context: *mut c_void, address: Option<u
             } else {
                 (Rule::BugCheck, "the driver has stopped the system")
             };
-            call.stop(
-                BugCheck(0x139, [code, 0, 0, 0]),
-                rule,
-                format!("{what}: int 29h at {place:#x}"),
-            );
+            let what = format!("{what}: int 29h at {place:#x}");
+            call.stop(BugCheck(0x139, [code, 0, 0, 0]), rule, what);
         }
         Some(Instruction::ReadPcr(..)) => {
             let offset = address.unwrap_or_default();

@@ -82,10 +82,8 @@ impl Call {
         let held = self.held.all().iter().any(|held| held.lock == lock);
         self.require(!held, Rule::CancelSpinLockRelease, || {
             let bug_check = BugCheck::verifier(0x2_001d, [self.irql().into(), old_irql.into(), 0]);
-            (
-                bug_check,
-                "a Cancel routine has returned without releasing the cancel spin lock",
-            )
+            let what = "a Cancel routine has returned without releasing the cancel spin lock";
+            (bug_check, what)
         });
         self.require_returned("a Cancel routine", old_irql);
     }

@@ -147,11 +147,8 @@ impl Call {
             self.fatal_error(1, pdo, format!("the child {pdo:#x} is reported twice"));
         }
         if devices.is_known(object) && devices.is_deleted(object) {
-            self.fatal_error(
-                4,
-                pdo,
-                format!("the child {pdo:#x} is reported, and was deleted"),
-            );
+            let what = format!("the child {pdo:#x} is reported, and was deleted");
+            self.fatal_error(4, pdo, what);
         }
         if !devices.is_drivers(pdo) || devices.lower_of(pdo).is_some() {
             self.fatal_error(
@@ -195,11 +192,8 @@ impl Call {
             });
             // Only the device ID is required.
             if status < 0 && id == 0 {
-                self.fatal_error(
-                    3,
-                    pdo,
-                    format!("the child {pdo:#x} has no device ID: {status:#x}"),
-                );
+                let what = format!("the child {pdo:#x} has no device ID: {status:#x}");
+                self.fatal_error(3, pdo, what);
             }
         }
         inner.send_pnp(self, request(nt::IRP_MN_QUERY_CAPABILITIES, 0));

@@ -76,11 +76,8 @@ impl Call {
                 "{record} was passed down, the lower driver has returned STATUS_PENDING, but {status:#x} is returned"
             );
             let code = if marked { 0x23e } else { 0x226 };
-            self.stop(
-                BugCheck::io(code, [0, irp, 0]),
-                Rule::LowerDriverReturn,
-                what,
-            );
+            let bug_check = BugCheck::io(code, [0, irp, 0]);
+            self.stop(bug_check, Rule::LowerDriverReturn, what);
         }
         if marked && !was_marked && !pending {
             let what = format!("{record} was marked pending, but {status:#x} is returned");
@@ -95,11 +92,8 @@ impl Call {
                     "{record} is neither completed nor pended, and {status:#x} is returned{}",
                     record.kept()
                 );
-                self.stop(
-                    BugCheck::io(0x226, [0, irp, 0]),
-                    Rule::IrpProcessingComplete,
-                    what,
-                );
+                let bug_check = BugCheck::io(0x226, [0, irp, 0]);
+                self.stop(bug_check, Rule::IrpProcessingComplete, what);
             }
             Some(_) if status == ENDED => {
                 let what = format!(
@@ -112,11 +106,8 @@ impl Call {
                     "{record} is completed with {:#x}, but {status:#x} is returned",
                     left.status
                 );
-                self.stop(
-                    BugCheck::io(0x224, [0, irp, 0]),
-                    Rule::CompleteRequestStatusCheck,
-                    what,
-                );
+                let bug_check = BugCheck::io(0x224, [0, irp, 0]);
+                self.stop(bug_check, Rule::CompleteRequestStatusCheck, what);
             }
             _ => {}
         }
@@ -264,10 +255,8 @@ impl Call {
         let address = irp.addr() as u64;
         let irql = self.irql();
         self.require(irql <= DISPATCH_LEVEL, Rule::Irql, || {
-            (
-                BugCheck::io(0xe, [irql.into(), address, 0]),
-                format!("the IRQL is {irql}"),
-            )
+            let what = format!("the IRQL is {irql}");
+            (BugCheck::io(0xe, [irql.into(), address, 0]), what)
         });
         self.require_first_completion(record);
         self.require_sent(record);

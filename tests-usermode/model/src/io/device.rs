@@ -521,10 +521,8 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
     call.require_device(device);
     call.require(!devices.is_deleted(device), Rule::DeviceRemoval, || {
         let bug_check = BugCheck::io(0x240, [0, 0, device.addr() as u64]);
-        (
-            bug_check,
-            format!("the device object {device:?} is deleted twice"),
-        )
+        let what = format!("the device object {device:?} is deleted twice");
+        (bug_check, what)
     });
     call.verify_deletion(device.addr());
     call.require_no_wmi(device);
@@ -533,10 +531,8 @@ extern "C" fn IoDeleteDevice(device: *mut DEVICE_OBJECT) {
     call.forget_shutdown(device);
     call.require(!devices.is_attached(device), Rule::DeviceRemoval, || {
         let bug_check = BugCheck::io(0x201, [0, 0, device.addr() as u64]);
-        (
-            bug_check,
-            format!("the device object {device:?} is deleted before it is detached"),
-        )
+        let what = format!("the device object {device:?} is deleted before it is detached");
+        (bug_check, what)
     });
     if let Some(driver) = devices.driver_of(device) {
         // SAFETY: the driver object is valid as long as it has devices.

@@ -275,10 +275,8 @@ extern "C" fn IoDetachDevice(target: *mut DEVICE_OBJECT) {
     let attached = unsafe { (*target).AttachedDevice };
     call.require(!attached.is_null(), Rule::DeviceRemoval, || {
         let bug_check = BugCheck::io(0x202, [0, 0, target.addr() as u64]);
-        (
-            bug_check,
-            format!("no device object is attached to the device object {target:?}"),
-        )
+        let what = format!("no device object is attached to the device object {target:?}");
+        (bug_check, what)
     });
     let device = attached.addr();
     call.require_no_surprise(device, 0x241, "detached");

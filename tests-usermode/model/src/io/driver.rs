@@ -455,10 +455,8 @@ impl Call {
         });
         let handles = kernel.handles();
         self.require(handles == 0, Rule::Pool, || {
-            (
-                BugCheck(0xce, [0; 4]),
-                format!("the driver is unloaded with {handles} handles open"),
-            )
+            let what = format!("the driver is unloaded with {handles} handles open");
+            (BugCheck(0xce, [0; 4]), what)
         });
     }
 }

@@ -504,18 +504,14 @@ impl Call {
         });
         self.require(!device.is_null(), Rule::Pointer, || {
             let bug_check = BugCheck::io(0x204, [0, irp.addr() as u64, 0]);
-            (
-                bug_check,
-                format!("{record} is sent to NULL, not to a device object"),
-            )
+            let what = format!("{record} is sent to NULL, not to a device object");
+            (bug_check, what)
         });
         let devices = &self.kernel.io().devices;
         self.require(devices.is_known(device), Rule::Pointer, || {
             let bug_check = BugCheck::io(4, [device.addr() as u64, 0, 0]);
-            (
-                bug_check,
-                format!("{record} is sent to {device:?}, which is not a device object"),
-            )
+            let what = format!("{record} is sent to {device:?}, which is not a device object");
+            (bug_check, what)
         });
         self.require(!devices.is_freed(device), Rule::Pointer, || {
             let bug_check = BugCheck(0x50, [device.addr() as u64, 0, 0, 0]);
@@ -525,10 +521,8 @@ impl Call {
         self.require_not_bypassed(device, record);
         self.require(!record.has_cancel_routine(), Rule::CompleteRequest, || {
             let bug_check = BugCheck::io(0x203, [0, irp.addr() as u64, device.addr() as u64]);
-            (
-                bug_check,
-                format!("{record} is passed down with its Cancel routine set"),
-            )
+            let what = format!("{record} is passed down with its Cancel routine set");
+            (bug_check, what)
         });
         // SAFETY: the device object is alive.
         let needed = unsafe { (*device).StackSize };

@@ -180,11 +180,8 @@ impl Call {
         let record = self.kernel.io().find_around(mdl.addr());
         let Some(record) = record.filter(|record| record.mdl() == mdl) else {
             let what = format!("{mdl:?} is not the MDL of a request");
-            self.stop(
-                BugCheck(0x50, [mdl.addr() as u64, 0, 0, 0]),
-                Rule::Pointer,
-                what,
-            )
+            let bug_check = BugCheck(0x50, [mdl.addr() as u64, 0, 0, 0]);
+            self.stop(bug_check, Rule::Pointer, what)
         };
         self.live_irp(record.raw());
         record

@@ -262,10 +262,8 @@ extern "C" fn IoFreeMdl(mdl: *mut MDL) {
     // SAFETY: the MDL is the driver's.
     let flags = unsafe { (*mdl).MdlFlags };
     let unlocked = flags & MDL_PAGES_LOCKED == 0;
-    call.require_mdl_flags(
-        unlocked,
-        "an MDL is freed whose pages are locked: MmUnlockPages comes first",
-    );
+    let what = "an MDL is freed whose pages are locked: MmUnlockPages comes first";
+    call.require_mdl_flags(unlocked, what);
     call.kernel.io().mdls.remove(mdl);
 }
 
@@ -322,10 +320,8 @@ extern "C" fn MmUnlockPages(mdl: *mut MDL) {
     let call = Call::enter_noted("MmUnlockPages").at_most(DISPATCH_LEVEL);
     let mdl = call.own_mdl(mdl);
     let is_locked = mdl.MdlFlags & MDL_PAGES_LOCKED != 0;
-    call.require_mdl_flags(
-        is_locked,
-        "the pages of the MDL are unlocked, and are not locked",
-    );
+    let what = "the pages of the MDL are unlocked, and are not locked";
+    call.require_mdl_flags(is_locked, what);
     mdl.MdlFlags &= !(MDL_PAGES_LOCKED | MDL_MAPPED_TO_SYSTEM_VA);
 }
 
@@ -342,9 +338,7 @@ extern "C" fn MmUnmapLockedPages(address: *mut c_void, mdl: *mut MDL) {
     // SAFETY: the MDL is the driver's, or that of its request.
     let mdl = unsafe { &mut *mdl };
     let is_mapped = mdl.MdlFlags & MDL_MAPPED_TO_SYSTEM_VA != 0 && mdl.MappedSystemVa == address;
-    call.require_mdl_flags(
-        is_mapped,
-        "the pages of the MDL are unmapped, and are not mapped there",
-    );
+    let what = "the pages of the MDL are unmapped, and are not mapped there";
+    call.require_mdl_flags(is_mapped, what);
     mdl.MdlFlags &= !(MDL_MAPPED_TO_SYSTEM_VA | MDL_PARTIAL_HAS_BEEN_MAPPED);
 }

@@ -63,10 +63,8 @@ extern "C" fn IoBuildPartialMdl(
     call.require_mdl(source);
     // SAFETY: the MDL is the driver's, or that of a request that has not ended.
     let whole = unsafe { &*source };
-    call.require_mdl_flags(
-        whole.MdlFlags & RESIDENT != 0,
-        "a partial MDL is built from an MDL whose pages are not locked",
-    );
+    let what = "a partial MDL is built from an MDL whose pages are not locked";
+    call.require_mdl_flags(whole.MdlFlags & RESIDENT != 0, what);
     let start = whole.StartVa.wrapping_byte_add(whole.ByteOffset as usize);
     let offset = address.addr().wrapping_sub(start.addr());
     let rest = (whole.ByteCount as usize).checked_sub(offset);

@@ -197,11 +197,8 @@ impl Call {
             let what = format!(
                 "memory is freed that contains the work item {item:#x}, for which IoUninitializeWorkItem was not called"
             );
-            self.stop(
-                BugCheck(WORKER_INVALID, [0, item as u64, 0, 0]),
-                Rule::WorkItem,
-                what,
-            );
+            let bug_check = BugCheck(WORKER_INVALID, [0, item as u64, 0, 0]);
+            self.stop(bug_check, Rule::WorkItem, what);
         }
     }
 

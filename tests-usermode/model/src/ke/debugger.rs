@@ -80,9 +80,6 @@ extern "C" fn RtlAssert(
 #[unsafe(no_mangle)]
 extern "C" fn KeBugCheck(code: u32) -> ! {
     let call = Call::enter("KeBugCheck");
-    call.stop(
-        BugCheck(code, [0; 4]),
-        Rule::BugCheck,
-        "the driver has stopped the system",
-    )
+    let what = "the driver has stopped the system";
+    call.stop(BugCheck(code, [0; 4]), Rule::BugCheck, what)
 }

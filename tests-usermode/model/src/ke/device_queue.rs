@@ -43,10 +43,8 @@ impl Call {
             Rule::LockInitialisation,
             || {
                 let bug_check = BugCheck::verifier(0x1002, [queue.addr() as u64, 0, 0]);
-                (
-                    bug_check,
-                    format!("the device queue {queue:?} was not initialised"),
-                )
+                let what = format!("the device queue {queue:?} was not initialised");
+                (bug_check, what)
             },
         );
         self.interlocked(object.lock.as_ptr(), || step(object))

@@ -223,11 +223,8 @@ impl Call {
         object.queued_on.store(0, Ordering::Release);
         let Some(routine) = routine else {
             let bug_check = BugCheck(0xc7, [1, dpc.addr() as u64, 0, 0]);
-            self.stop(
-                bug_check,
-                Rule::Dpc,
-                format!("the DPC {dpc:?} has no routine"),
-            );
+            let what = format!("the DPC {dpc:?} has no routine");
+            self.stop(bug_check, Rule::Dpc, what);
         };
         self.in_dpc.store(true, Ordering::Relaxed);
         self.in_threaded_dpc.store(is_threaded, Ordering::Relaxed);
@@ -247,11 +244,8 @@ impl Call {
         let held = self.held.innermost(|held| (held.rule(), held.to_string()));
         if let Some((rule, held)) = held {
             let bug_check = BugCheck::verifier(0x2_001d, [self.irql().into(), irql.into(), 0]);
-            self.stop(
-                bug_check,
-                rule,
-                format!("{routine} has returned and holds {held}"),
-            );
+            let what = format!("{routine} has returned and holds {held}");
+            self.stop(bug_check, rule, what);
         }
         let now = self.irql();
         self.require(now == irql, Rule::IrqlReturn, || {

@@ -258,11 +258,8 @@ impl Call {
                 };
                 if std::ptr::eq(next, entry) {
                     let bug_check = BugCheck(0x139, [3, from_ref(entry).addr() as u64, 0, 0]);
-                    self.stop(
-                        bug_check,
-                        rule,
-                        "an entry that is already on the list is pushed",
-                    );
+                    let what = "an entry that is already on the list is pushed";
+                    self.stop(bug_check, rule, what);
                 }
                 other = next.next.get();
             }

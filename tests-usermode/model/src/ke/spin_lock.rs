@@ -198,11 +198,8 @@ impl Call {
         let (_, rule) = kind.rules();
         if now & INITIALISED != FREE || owner == 0 {
             let bug_check = BugCheck::verifier(0x1007, [lock as u64, 0, 0]);
-            self.stop(
-                bug_check,
-                rule,
-                "the spin lock is released, but no thread holds it",
-            );
+            let what = "the spin lock is released, but no thread holds it";
+            self.stop(bug_check, rule, what);
         }
         if owner != u64::from(self.number) {
             let thread = u32::try_from(owner)
@@ -213,11 +210,8 @@ impl Call {
                 |thread| thread.name().to_owned(),
             );
             let bug_check = BugCheck::verifier(0x1004, [lock as u64, owner, self.number.into()]);
-            self.stop(
-                bug_check,
-                rule,
-                format!("the spin lock is released, but {name} holds it"),
-            );
+            let what = format!("the spin lock is released, but {name} holds it");
+            self.stop(bug_check, rule, what);
         }
         if now & KIND != kind.bits() {
             let bug_check = BugCheck::verifier(0x1009, [lock as u64, 0, 0]);
@@ -267,10 +261,8 @@ impl Call {
         let irql = self.irql();
         self.require(irql >= DISPATCH_LEVEL, Rule::SpinLockDpc, || {
             let bug_check = BugCheck::verifier(subcode, [irql.into(), lock.addr() as u64, 0]);
-            (
-                bug_check,
-                format!("the IRQL is {irql}, below DISPATCH_LEVEL"),
-            )
+            let what = format!("the IRQL is {irql}, below DISPATCH_LEVEL");
+            (bug_check, what)
         });
     }
 
@@ -300,10 +292,8 @@ extern "C" fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
     let holds = call.held.all().iter().any(|held| held.lock == lock.addr());
     call.require(!holds, Rule::LockInitialisation, || {
         let bug_check = BugCheck::verifier(0x1005, [lock.addr() as u64, 0, 0]);
-        (
-            bug_check,
-            "the spin lock is initialised again while it is held",
-        )
+        let what = "the spin lock is initialised again while it is held";
+        (bug_check, what)
     });
     let now = word.load(Ordering::Relaxed);
     let owner = u32::try_from(now & OWNER).unwrap_or_default();

@@ -24,10 +24,8 @@ impl Call {
         let is_timer = [TIMER_NOTIFICATION_OBJECT, TIMER_SYNCHRONIZATION_OBJECT].contains(&kind);
         self.require(is_timer, Rule::Dpc, || {
             let bug_check = BugCheck(0xc7, [0, timer.addr() as u64, 0, 0]);
-            (
-                bug_check,
-                format!("the timer {timer:?} was not initialised"),
-            )
+            let what = format!("the timer {timer:?} was not initialised");
+            (bug_check, what)
         });
         object
     }
@@ -37,10 +35,8 @@ impl Call {
         self.require_at_most(DISPATCH_LEVEL, Rule::IrqlKeDispatchLte, 0x2_0011);
         self.require(!self.kernel.clock.is_set(timer.addr()), Rule::Dpc, || {
             let bug_check = BugCheck(0xc7, [0, timer.addr() as u64, 0, 0]);
-            (
-                bug_check,
-                format!("the timer {timer:?} is initialised again while it is set"),
-            )
+            let what = format!("the timer {timer:?} is initialised again while it is set");
+            (bug_check, what)
         });
         footprint::initialise(timer);
         self.note_initialised(timer);

@@ -56,10 +56,8 @@ impl Call {
         };
         self.require(!record.is_linked(), Rule::ListEntry, || {
             let bug_check = BugCheck(0x139, [3, entry.addr() as u64, 0, 0]);
-            (
-                bug_check,
-                format!("{record} is inserted into a list, but is already on a list"),
-            )
+            let what = format!("{record} is inserted into a list, but is already on a list");
+            (bug_check, what)
         });
         record.note_queued(true);
     }
@@ -81,11 +79,8 @@ impl Call {
                 Rule::CompletedIrp
             };
             let bug_check = BugCheck(0xd5, [irp.addr() as u64, 0, 0, 0]);
-            self.stop(
-                bug_check,
-                rule,
-                format!("{record} is used after {by} has {has} it"),
-            );
+            let what = format!("{record} is used after {by} has {has} it");
+            self.stop(bug_check, rule, what);
         }
         record
     }
