@@ -49,8 +49,10 @@ impl raw::Control for SendsAsItsOwn {
         }
         // SAFETY: as above.
         let object = unsafe { irp::device_object(irp) };
+        // SAFETY: the device object exists as long as the call.
+        let extension = unsafe { (*object).DeviceExtension };
         // SAFETY: the extension has the lower device object.
-        let lower = unsafe { *(*object).DeviceExtension.cast::<*mut DEVICE_OBJECT>() };
+        let lower = unsafe { *extension.cast::<*mut DEVICE_OBJECT>() };
         // SAFETY: as above.
         unsafe { irp::IoSkipCurrentIrpStackLocation(irp) };
         // SAFETY: the IRP is given up.

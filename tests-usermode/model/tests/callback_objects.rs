@@ -114,7 +114,7 @@ fn routines_are_called_in_the_order_of_their_registration() {
 }
 
 /// "Unnamed callback objects are not permitted"; "If the object allows only one registered callback routine, and such a routine is
-/// already registered, ExRegisterCallback returns NULL".
+/// already registered, `ExRegisterCallback` returns NULL".
 #[test]
 fn object_has_a_name_and_allows_one_routine_or_several() {
     passes(|device| {
@@ -145,6 +145,7 @@ fn object_has_a_name_and_allows_one_routine_or_several() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of rules")]
 fn callback_objects_are_used_as_their_pages_say() {
     stops(
         |_| {
@@ -414,7 +415,7 @@ fn routine_is_called_with_each_value_of_its_power_setting() {
     assert_eq!(VALUES.load(SeqCst), 34);
 }
 
-/// "A driver must call PoUnregisterPowerSettingCallback to unregister each callback routine"; `PASSIVE_LEVEL`.
+/// "A driver must call `PoUnregisterPowerSettingCallback` to unregister each callback routine"; `PASSIVE_LEVEL`.
 #[test]
 fn power_setting_routines_are_used_as_their_pages_say() {
     stops(

@@ -12,12 +12,9 @@ use std::{
     sync::Arc,
 };
 
-use call::queue_work;
+use call::{attributes, queue_work, with_string};
 
-use nt::{
-    DEVICE_OBJECT, IRP, KAPC_STATE, NTSTATUS, OBJECT_ATTRIBUTES, STATUS_PENDING, STATUS_SUCCESS,
-    UNICODE_STRING,
-};
+use nt::{DEVICE_OBJECT, IRP, KAPC_STATE, NTSTATUS, STATUS_PENDING, STATUS_SUCCESS};
 use ntmodel::{Config, Kernel, Rule};
 use steps::{FIRST, Stage, Steps, complete, end_of, one_request};
 

@@ -40,7 +40,7 @@ fn entry_of_the_error_log_is_written_once() {
         unsafe { entry.write_bytes(7, usize::from(PACKET) + 8) };
         // DumpDataSize, NumberOfStrings and StringOffset: no text, and dump data up to the end.
         // SAFETY: as above.
-        unsafe { entry.cast::<[u16; 4]>().write([0, 16, 0, 0]) };
+        unsafe { entry.cast::<[u16; 4]>().write_unaligned([0, 16, 0, 0]) };
         nt!(IoWriteErrorLogEntry(entry.cast()));
         nt!(IoFreeErrorLogEntry(allocate(device, PACKET).cast()));
         assert!(allocate(device, PACKET - 1).is_null(), "no packet fits");

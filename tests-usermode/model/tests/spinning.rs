@@ -41,7 +41,7 @@ fn for_its_own_dpc(_: *mut DEVICE_OBJECT) {
     let flag = AtomicI32::new(0);
     let mut dpc = KDPC { Reserved: [0; 8] };
     initialise_dpc(&raw mut dpc, &flag, |flag: &AtomicI32| {
-        flag.store(1, SeqCst)
+        flag.store(1, SeqCst);
     });
     let irql = raise();
     nt!(KeInsertQueueDpc(&raw mut dpc, null_mut(), null_mut()));

@@ -36,12 +36,6 @@ const NO_TEXT: ANSI_STRING = ANSI_STRING {
     Buffer: null_mut(),
 };
 
-const EMPTY: UNICODE_STRING = UNICODE_STRING {
-    Length: 0,
-    MaximumLength: 0,
-    Buffer: null_mut(),
-};
-
 /// An empty string with room for a number of units.
 fn room(units: &mut [u16]) -> UNICODE_STRING {
     UNICODE_STRING {

@@ -128,11 +128,10 @@ impl Call {
             left.map(|object| object.name.clone())
         };
         self.require(left.is_none(), Rule::Reference, || {
-            let what = format!(
+            format!(
                 "the driver is unloaded with a reference to the callback object {}: call ObDereferenceObject",
                 left.unwrap_or_default()
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
     }
 
@@ -246,10 +245,9 @@ extern "C" fn ExUnregisterCallback(registration: *mut c_void) {
     let number = offset / SIZE;
     let runs_here = callbacks.routines.runs_here(&call, number);
     call.require(!runs_here, Rule::Callback, || {
-        let what = "ExUnregisterCallback waits until the routine has returned, and is called by the routine itself";
-        (BugCheck(0, [0; 4]), what.into())
+        "ExUnregisterCallback waits until the routine has returned, and is called by the routine itself"
     });
-    let is_registered = offset % SIZE == 0 && callbacks.routines.remove(number);
+    let is_registered = offset.is_multiple_of(SIZE) && callbacks.routines.remove(number);
     call.require(is_registered, Rule::Callback, || {
         let what =
             format!("{registration:?} is not a registration of ExRegisterCallback, or was removed");
@@ -273,8 +271,7 @@ extern "C" fn ExNotifyCallback(object: *mut c_void, first: *mut c_void, second: 
     });
     call.require(of_system.is_none(), Rule::Callback, || {
         let name = of_system.unwrap_or_default();
-        let what = format!("a driver calls the routines of {name}, which only the system does");
-        (BugCheck(0, [0; 4]), what)
+        format!("a driver calls the routines of {name}, which only the system does")
     });
     let routines = &call.kernel.ex().callbacks.routines;
     for one in routines.all() {

@@ -8,8 +8,7 @@ use crate::{host::Call, verifier::Rule};
 const APC_LEVEL: u8 = 1;
 
 fn enter(routine: &'static str, mutex: *mut FAST_MUTEX) -> Call {
-    let call = Call::enter_visible(routine, mutex).at_most(APC_LEVEL);
-    call
+    Call::enter_visible(routine, mutex).at_most(APC_LEVEL)
 }
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializeguardedmutex)

@@ -6,7 +6,7 @@ use nt::{
     GUID, NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_NO_MEMORY, STATUS_SUCCESS, UNICODE_STRING,
 };
 
-use crate::{ex::strings::TAG, host::Call, verifier::Rule};
+use crate::{ex::strings::TAG, host::Call};
 
 /// Returns the GUID that is written in text, if it has the form.
 fn parse(text: &str) -> Option<GUID> {

@@ -4,7 +4,7 @@ use nt::{
     NTSTATUS, STATUS_BUFFER_OVERFLOW, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, UNICODE_STRING,
 };
 
-use crate::{host::Call, verifier::Rule};
+use crate::host::Call;
 
 /// Returns the number that text begins with, in a base, or in that of its prefix if the base is zero.
 fn parse(text: &str, base: u32) -> u32 {

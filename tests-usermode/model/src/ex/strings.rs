@@ -222,7 +222,7 @@ extern "C" fn RtlCompareUnicodeString(
     other: *const UNICODE_STRING,
     case_insensitive: u8,
 ) -> i32 {
-    let _call = Call::enter_noted("RtlCompareUnicodeString").at_most(0);
+    let call = Call::enter_noted("RtlCompareUnicodeString").at_most(0);
     // SAFETY: the caller passes strings.
     let [one, other] = [one, other].map(|string| unsafe { call.units(string) });
     compare(one, other, case_insensitive != 0)
@@ -236,7 +236,7 @@ extern "C" fn RtlEqualUnicodeString(
     other: *const UNICODE_STRING,
     case_insensitive: u8,
 ) -> u8 {
-    let _call = Call::enter_noted("RtlEqualUnicodeString").at_most(0);
+    let call = Call::enter_noted("RtlEqualUnicodeString").at_most(0);
     // SAFETY: the caller passes strings.
     let [one, other] = [one, other].map(|string| unsafe { call.units(string) });
     u8::from(compare(one, other, case_insensitive != 0) == 0)
@@ -250,7 +250,7 @@ extern "C" fn RtlCompareString(
     other: *const ANSI_STRING,
     case_insensitive: u8,
 ) -> i32 {
-    let _call = Call::enter_noted("RtlCompareString").at_most(0);
+    let call = Call::enter_noted("RtlCompareString").at_most(0);
     // SAFETY: the caller passes strings.
     let [one, other] = [one, other].map(|string| unsafe { call.characters(string) });
     compare(&one, &other, case_insensitive != 0)
@@ -264,7 +264,7 @@ extern "C" fn RtlEqualString(
     other: *const ANSI_STRING,
     case_insensitive: u8,
 ) -> u8 {
-    let _call = Call::enter_noted("RtlEqualString").at_most(0);
+    let call = Call::enter_noted("RtlEqualString").at_most(0);
     // SAFETY: the caller passes strings.
     let [one, other] = [one, other].map(|string| unsafe { call.characters(string) });
     u8::from(compare(&one, &other, case_insensitive != 0) == 0)
@@ -418,7 +418,7 @@ extern "C" fn RtlPrefixUnicodeString(
     string: *const UNICODE_STRING,
     case_insensitive: u8,
 ) -> u8 {
-    let _call = Call::enter_noted("RtlPrefixUnicodeString").at_most(0);
+    let call = Call::enter_noted("RtlPrefixUnicodeString").at_most(0);
     // SAFETY: the caller passes strings.
     let [prefix, string] = [prefix, string].map(|string| unsafe { call.units(string) });
     let start = string.get(..prefix.len());

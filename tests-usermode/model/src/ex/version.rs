@@ -130,7 +130,7 @@ extern "C" fn RtlIsNtDdiVersionAvailable(version: u32) -> u8 {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn RtlGetVersion(version: *mut RTL_OSVERSIONINFOW) -> NTSTATUS {
-    let _call = Call::enter_noted("RtlGetVersion").at_most(0);
+    let call = Call::enter_noted("RtlGetVersion").at_most(0);
     let [major, minor, build] = VERSION;
     call.require_room(version);
     // SAFETY: the caller passes a structure whose size it has set.

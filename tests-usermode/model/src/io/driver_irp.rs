@@ -128,7 +128,7 @@ impl Call {
         if irp.Flags & IRP_INPUT_OPERATION != 0 && copied {
             let bytes = record.system_bytes(information);
             // SAFETY: the driver has given a buffer of the length that was verified, which stays until the request ends.
-            unsafe { self.fill(irp.UserBuffer.cast(), &bytes) };
+            unsafe { self.fill(irp.UserBuffer.cast(), bytes) };
         }
         let by = self.caller();
         let is_first = {

@@ -8,12 +8,7 @@ use nt::{
 };
 use rustc_hash::FxHashMap;
 
-use crate::{
-    host::Call,
-    io::bus,
-    mutex::locked,
-    verifier::Rule,
-};
+use crate::{host::Call, io::bus, mutex::locked, verifier::Rule};
 
 const STATUS_OBJECT_NAME_EXISTS: i32 = 0x4000_0000;
 

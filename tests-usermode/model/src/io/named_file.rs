@@ -230,7 +230,7 @@ impl Call {
             Err(status) => return status,
         };
         // SAFETY: the caller passes NULL or an offset.
-        let asked = unsafe { self.optional(offset) };
+        let given = unsafe { self.optional(offset) };
         let mut contents = locked(&file.contents);
         let position = file.position.as_ref().map(|position| *locked(position));
         let start = match (given, position) {

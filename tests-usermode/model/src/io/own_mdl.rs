@@ -110,11 +110,10 @@ impl Call {
             let is_built = flags & MDL_SOURCE_IS_NONPAGED_POOL != 0;
             let is_freed = is_built && self.kernel.is_freed(start.addr());
             self.require(!is_freed, Rule::Mdl, || {
-                let what = format!(
+                format!(
                     "an MDL is used whose memory was freed{}",
                     self.once(start.addr())
-                );
-                (BugCheck(0, [0; 4]), what)
+                )
             });
         } else {
             self.request_of_mdl(mdl);
@@ -192,11 +191,10 @@ impl Call {
         };
         let mdl = mdls.into_iter().find(locks);
         self.require(mdl.is_none(), Rule::Mdl, || {
-            let what = format!(
+            format!(
                 "memory is freed whose pages the MDL {:#x} has locked: MmUnlockPages comes first",
                 mdl.unwrap_or_default()
-            );
-            (BugCheck(0, [0; 4]), what)
+            )
         });
     }
 

@@ -140,7 +140,7 @@ extern "C" fn PoUnregisterPowerSettingCallback(handle: *mut c_void) -> NTSTATUS 
     call.require_at_most(0, Rule::Irql, 0xe5);
     let routines = &call.kernel.io().power_settings.routines;
     let offset = handle.addr().wrapping_sub(HANDLES);
-    if offset % SIZE != 0 || !routines.remove(offset / SIZE) {
+    if !offset.is_multiple_of(SIZE) || !routines.remove(offset / SIZE) {
         return STATUS_INVALID_PARAMETER;
     }
     routines.wait_for_calls(&call, offset / SIZE);

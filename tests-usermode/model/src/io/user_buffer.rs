@@ -225,7 +225,7 @@ impl Call {
             self.raise(STATUS_ACCESS_VIOLATION, address, &why);
         }
         self.require(self.has_user_memory(), Rule::Pointer, || {
-            let what = format!(
+            format!(
                 "{address:#x} is an address of the process that has sent a request, but the thread is a system thread, \
                  in another process"
             )

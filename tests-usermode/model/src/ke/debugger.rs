@@ -64,7 +64,10 @@ extern "C" fn RtlAssert(
         (!place.is_null()).then(|| {
             // SAFETY: the caller passes NULL or text that ends with a zero.
             let byte = |index| *unsafe { call.view_new::<u8, _>(place.wrapping_add(index)) };
-            let text: Vec<u8> = (0..).map(byte).take_while(|byte| *byte != 0).collect();
+            let text: Vec<u8> = (0..usize::MAX)
+                .map(byte)
+                .take_while(|byte| *byte != 0)
+                .collect();
             String::from_utf8_lossy(&text).into_owned()
         })
     };

@@ -107,7 +107,7 @@ impl<const M: u8> Steps for Hurries<M> {
     fn add(_: *mut DEVICE_OBJECT, own: &Hurried) {
         nt!(KeInitializeTimer(own.timer.get()));
         initialise_dpc(own.dpc.get(), own, |own: &Hurried| {
-            set_event(own.event.get())
+            set_event(own.event.get());
         });
     }
 

@@ -13,11 +13,7 @@ use nt::{
 };
 
 use super::hive::{self, Value};
-use crate::{
-    ex::terminated,
-    host::Call,
-    verifier::{BugCheck, Rule},
-};
+use crate::{ex::terminated, host::Call, verifier::Rule};
 
 const REG_NONE: u32 = 0;
 const REG_SZ: u32 = 1;
