@@ -12,12 +12,12 @@ use std::{
     ptr::{null, null_mut},
 };
 
-use call::with_string;
+use call::{BLOCK, attributes, with_string};
 use common::{found, found_in, is, load};
 use nt::{
-    ANSI_STRING, DEVICE_OBJECT, DRIVER_OBJECT, HANDLE, IO_STATUS_BLOCK, KEY_ALL_ACCESS, MDL,
-    NTSTATUS, OBJECT_ATTRIBUTES, RTL_BITMAP, RTL_QUERY_REGISTRY_DIRECT, RTL_QUERY_REGISTRY_TABLE,
-    STATUS_CANCELLED, STATUS_SUCCESS, UNICODE_STRING,
+    ANSI_STRING, DEVICE_OBJECT, DRIVER_OBJECT, HANDLE, KEY_ALL_ACCESS, MDL, NTSTATUS, RTL_BITMAP,
+    RTL_QUERY_REGISTRY_DIRECT, RTL_QUERY_REGISTRY_TABLE, STATUS_CANCELLED, STATUS_SUCCESS,
+    UNICODE_STRING,
 };
 use ntmodel::{Driver, Rule, Violation};
 
@@ -30,30 +30,14 @@ fn block<T>(size: usize) -> *mut T {
     nt!(ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, size, 1)).cast()
 }
 
-fn attributes(name: *mut UNICODE_STRING) -> OBJECT_ATTRIBUTES {
-    OBJECT_ATTRIBUTES {
-        Length: 48,
-        RootDirectory: null_mut(),
-        ObjectName: name,
-        Attributes: nt::OBJ_KERNEL_HANDLE,
-        SecurityDescriptor: null_mut(),
-        SecurityQualityOfService: null_mut(),
-    }
-}
-
-fn status_block() -> IO_STATUS_BLOCK {
-    // SAFETY: zero is valid for every field.
-    unsafe { std::mem::zeroed() }
-}
-
 /// Creates a file for synchronous I/O.
 fn file() -> HANDLE {
     const ALL: u32 = 1 << 28;
     const OVERWRITE_IF: u32 = 5;
     const SYNCHRONOUS_NONALERT: u32 = 0x20;
-    let (mut handle, mut answer) = (null_mut(), status_block());
+    let (mut handle, mut answer) = (null_mut(), BLOCK);
     let status = with_string(NAME, |name| {
-        let mut attributes = attributes(name);
+        let mut attributes = attributes(null_mut(), name, nt::OBJ_KERNEL_HANDLE);
         nt!(ZwCreateFile(
             &raw mut handle,
             ALL,
@@ -73,7 +57,7 @@ fn file() -> HANDLE {
 }
 
 fn write(handle: HANDLE, buffer: *mut c_void, length: u32) {
-    let (none, mut answer, mut start) = (null_mut(), status_block(), 0);
+    let (none, mut answer, mut start) = (null_mut(), BLOCK, 0);
     nt!(ZwWriteFile(
         handle,
         none,
@@ -88,7 +72,7 @@ fn write(handle: HANDLE, buffer: *mut c_void, length: u32) {
 }
 
 fn read(handle: HANDLE, buffer: *mut c_void, length: u32, start: *mut i64) {
-    let (none, mut answer) = (null_mut(), status_block());
+    let (none, mut answer) = (null_mut(), BLOCK);
     nt!(ZwReadFile(
         handle,
         none,
@@ -106,7 +90,7 @@ fn read(handle: HANDLE, buffer: *mut c_void, length: u32, start: *mut i64) {
 fn key() -> HANDLE {
     let mut handle = null_mut();
     let status = with_string(SERVICE, |name| {
-        let mut attributes = attributes(name);
+        let mut attributes = attributes(null_mut(), name, nt::OBJ_KERNEL_HANDLE);
         nt!(ZwOpenKey(
             &raw mut handle,
             KEY_ALL_ACCESS,
@@ -174,7 +158,7 @@ fn mdl() -> *mut MDL {
 }
 
 fn control(device: *mut DEVICE_OBJECT, method: u32) {
-    let mut answer = status_block();
+    let mut answer = BLOCK;
     let code = nt::FILE_DEVICE_UNKNOWN << 16 | 0x800 << 2 | method;
     let (input, output): (*mut c_void, *mut c_void) = match method {
         nt::METHOD_BUFFERED => (block(12), null_mut()),
@@ -248,7 +232,7 @@ fn a_buffer_ends_in_its_block() {
         (
             "ZwQueryInformationFile",
             found(|_| {
-                let mut answer = status_block();
+                let mut answer = BLOCK;
                 nt!(ZwQueryInformationFile(
                     file(),
                     &raw mut answer,
@@ -261,7 +245,7 @@ fn a_buffer_ends_in_its_block() {
         (
             "ZwSetInformationFile",
             found(|_| {
-                let mut answer = status_block();
+                let mut answer = BLOCK;
                 nt!(ZwSetInformationFile(
                     file(),
                     &raw mut answer,
