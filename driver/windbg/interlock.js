@@ -39,8 +39,8 @@ function interlock(device) {
     for (const address of devices) {
         const object = host.createPointerObject(address, "nt", "_DEVICE_OBJECT*");
         const extension = at(object.DeviceExtension.address, "wdm::io::extension::Extension");
-        const gone = number(extension.gone) ? ": it is removed, so the rest may be read from freed memory" : "";
-        print("device object " + hex(address) + gone);
+        const removed = number(extension.removed) ? ": it is removed, so the rest may be read from freed memory" : "";
+        print("device object " + hex(address) + removed);
         section("stacks", () => printStacks(extension.files));
         interlockAt(extension.device.address);
     }

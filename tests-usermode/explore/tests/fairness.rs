@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use interlock::Interlock;
 use interlock_abi::{Pend, Statistics, ioctl, queue};
-use interlock_explore::{Harness, actor};
+use interlock_explore::Harness;
 use ntmodel::{Clock, Config, File, Kernel, Request};
 use zerocopy::FromBytes;
 
@@ -66,18 +66,12 @@ fn requests_without_a_time_are_served_in_groups() {
 fn a_long_interlocked_list_is_drained_in_groups() {
     const PER_DPC: usize = 16;
     with_device(|Harness { kernel, file, .. }| {
-        let sender = actor(kernel, "sender", file, |file| {
-            // As if the requests came from other processors while the DPC runs.
-            // SAFETY: the IRQL is lowered below.
-            let old = unsafe { nt::KeRaiseIrqlToDpcLevel() };
+        let sent = kernel.hold_dpcs(|| {
             let sent = (0..1200).map(|_| pend(file, queue::INTERLOCKED, 0));
             let sent: Vec<_> = sent.collect();
             assert_eq!(ended(&sent), 0);
-            // SAFETY: the IRQL was raised above.
-            unsafe { nt::KeLowerIrql(old) };
             sent
         });
-        let sent = sender.join();
         let at_once = IN_A_ROW * PER_DPC;
         assert_eq!(ended(&sent), at_once);
         kernel.advance(Duration::ZERO);

@@ -97,6 +97,13 @@ impl Kernel {
         locked(&self.messages).clone()
     }
 
+    /// Runs a part of a test while every processor is too busy for DPCs: those that are queued run after it. So many requests can arrive before
+    /// the DPC that serves them.
+    pub fn hold_dpcs<R>(self: &Arc<Self>, work: impl FnOnce() -> R) -> R {
+        let _attached = Attached::to(self);
+        ke::dpc::hold_dpcs(self, work)
+    }
+
     /// Advances a [virtual](crate::Clock::Virtual) clock. The timers that are due expire, and `IRP_MJ_CLOSE` is sent
     /// for each closed file whose last request they complete.
     pub fn advance(self: &Arc<Self>, time: Duration) {

@@ -9,7 +9,7 @@ use std::{
     ffi::c_void,
     ops::Range,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -45,6 +45,8 @@ pub(crate) struct Processors {
     waiting: AtomicUsize,
     /// Whether a DPC has a processor as its target.
     is_target: AtomicBool,
+    /// Whether the DPCs stay queued.
+    are_held: AtomicBool,
 }
 
 /// The DPC queue of a processor.
@@ -78,6 +80,7 @@ impl Processors {
             queues: (0..count).map(|_| Mutex::default()).collect(),
             waiting: AtomicUsize::new(0),
             is_target: AtomicBool::new(false),
+            are_held: AtomicBool::new(false),
         }
     }
 
@@ -176,6 +179,19 @@ impl Processors {
     }
 }
 
+/// Keeps DPCs queued until `work` has returned, and then runs them.
+pub(crate) fn hold_dpcs<R>(kernel: &Arc<Kernel>, work: impl FnOnce() -> R) -> R {
+    let processors = &kernel.ke().processors;
+    processors.are_held.store(true, Ordering::Relaxed);
+    let result = work();
+    processors.are_held.store(false, Ordering::Relaxed);
+    let call = Call::enter("DPCs that were held");
+    for processor in (0..).take(processors.queues.len()) {
+        call.run_dpcs_of(processor);
+    }
+    result
+}
+
 impl Call {
     /// Runs the DPCs that are queued on this thread's processor. The IRQL is `DISPATCH_LEVEL`, and no lock is held.
     pub(crate) fn run_dpcs(&self) {
@@ -183,7 +199,7 @@ impl Call {
         processors.touch(&self.kernel);
         // Only a thread that owns the processor queues a DPC on it, and counts it before it releases the processor, unless the processor is
         // the DPC's target.
-        if processors.waiting() == 0 {
+        if processors.waiting() == 0 || processors.are_held.load(Ordering::Relaxed) {
             return;
         }
         let queue = processors.queue(self.processor());
