@@ -178,18 +178,17 @@ impl Call {
 
     /// Stops the system if memory is freed whose pages an MDL of the driver has locked.
     pub(in crate::io) fn require_no_locked_mdl_in(&self, memory: &Range<usize>) {
-        let mdls: Vec<_> = locked(&self.kernel.io().mdls.allocated)
-            .keys()
-            .copied()
-            .collect();
         let locks = |mdl: &usize| {
             let mdl = std::ptr::with_exposed_provenance::<MDL>(*mdl);
-            // SAFETY: the MDL is allocated.
+            // SAFETY: the MDL is allocated, and is not freed before the lock is released.
             let mdl = unsafe { &*mdl };
             let start = mdl.StartVa.addr() + mdl.ByteOffset as usize;
             mdl.MdlFlags & MDL_PAGES_LOCKED != 0 && memory.contains(&start)
         };
-        let mdl = mdls.into_iter().find(locks);
+        let mdl = {
+            let mdls = locked(&self.kernel.io().mdls.allocated);
+            mdls.keys().copied().find(locks)
+        };
         self.require(mdl.is_none(), Rule::Mdl, || {
             format!(
                 "memory is freed whose pages the MDL {:#x} has locked: MmUnlockPages comes first",
