@@ -5,7 +5,10 @@ mod common;
 #[path = "common/raw.rs"]
 mod raw;
 
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU32, Ordering::SeqCst},
+};
 
 use common::{Quiet, Stack, kernel, load, load_filter};
 use nt::{IRP, NTSTATUS, irp};
@@ -13,8 +16,9 @@ use ntmodel::Access;
 use pinned_init::PinInit;
 use raw::Control;
 use wdm::{
-    Device, Error, Filter, Handled, IoType, Irp, IrpQueue, MajorFunction, NewDevice, NewFilter,
-    PassiveLevel, Shared, WorkItem, WorkItemRoutine, irql::CallerLevel,
+    CompletionRoutine, ControlCode, Device, Error, Filter, Handled, IoType, Irp, IrpQueue, Lower,
+    MajorFunction, NewDevice, NewFilter, PassiveLevel, PendedIrp, Returned, Shared, WorkItem,
+    WorkItemRoutine, irql::CallerLevel,
 };
 
 /// The methods of forwarding a request, as codes with `METHOD_NEITHER`. The last one is used in the thread of the sender.
@@ -53,13 +57,21 @@ struct Later(Shared<IrpQueue<Quiet>>);
 impl WorkItemRoutine for Later {
     fn run(item: &Shared<WorkItem<Self>>, irql: &mut PassiveLevel) {
         while let Some(irp) = item.0.remove_first(irql) {
-            if irp.code() == AND_WAIT {
+            if irp.code() | 3 == AND_WAIT {
                 irp.forward_and_wait(irql).complete(irql);
             } else {
                 irp.forward(irql);
             }
         }
     }
+}
+
+fn later(
+    device: &mut NewFilter,
+    irql: &mut PassiveLevel,
+) -> Result<Shared<WorkItem<Later>>, Error> {
+    let queue = IrpQueue::new(Quiet::<false>, device, irql)?;
+    WorkItem::new(Ok::<_, Error>(Later(queue)), device, irql)
 }
 
 struct Delays(Shared<WorkItem<Later>>);
@@ -69,9 +81,7 @@ impl Filter for Delays {
         device: &mut NewFilter,
         irql: &mut PassiveLevel,
     ) -> Result<impl PinInit<Self, Error>, Error> {
-        let queue = IrpQueue::new(Quiet::<false>, device, irql)?;
-        let item = WorkItem::new(Ok::<_, Error>(Later(queue)), device, irql)?;
-        Ok(Ok::<_, Error>(Self(item)))
+        Ok(later(device, irql).map(Self))
     }
 
     fn request<'irp>(&self, irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
@@ -197,4 +207,110 @@ fn a_buffered_read_is_not_forwarded_to_a_device_that_uses_addresses() {
     assert_eq!(status, nt::STATUS_INVALID_DEVICE_REQUEST);
     let (status, _) = read_through::<FillsAddress, Forwards<true>>();
     assert_eq!(status, nt::STATUS_INVALID_DEVICE_REQUEST);
+}
+
+/// What the lower driver has found in its input.
+static INPUTS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+/// The output of the lower driver, which is not an address.
+const OUTPUT: u64 = 0x1234;
+
+/// A lower driver that uses an address in the input of an internal device control, which only a driver can send.
+struct Trusts;
+
+impl Control for Trusts {
+    fn control(irp: *mut IRP) -> NTSTATUS {
+        // SAFETY: the dispatch routine owns the IRP; so below.
+        let buffer = unsafe { irp::system_buffer(irp) }.cast::<[u8; 8]>();
+        // SAFETY: the input and the output have 8 bytes.
+        let address = u64::from_le_bytes(unsafe { buffer.read() });
+        INPUTS.lock().expect("no panic").push(address);
+        // SAFETY: as above.
+        unsafe { buffer.write(OUTPUT.to_le_bytes()) };
+        // SAFETY: as above.
+        unsafe { irp::set_information(irp, 8) };
+        raw::complete(irp, nt::STATUS_SUCCESS)
+    }
+}
+
+type Repeat = Shared<WorkItem<Later>>;
+
+struct Repeats(Repeat);
+
+impl CompletionRoutine for Repeats {
+    type Record = Repeat;
+
+    fn run(irp: Returned<PendedIrp<Repeat>>, irql: &mut CallerLevel) {
+        match irp.into_irp() {
+            Ok(irp) => {
+                let (repeat, irp) = irp.take_record();
+                repeat.0.insert_pended(irp, irql);
+                WorkItem::queue(&repeat, irql);
+            }
+            Err(irp) => irp.complete(irql),
+        }
+    }
+}
+
+impl Filter for Repeats {
+    fn add(
+        device: &mut NewFilter,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(later(device, irql).map(Self))
+    }
+
+    fn request<'irp>(&self, irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
+        irp.with_record(self.0.clone())
+            .forward_with_routine::<Self>(irql)
+    }
+}
+
+/// A driver above the filter, which sends a device control.
+struct Sends(Lower);
+
+impl Filter for Sends {
+    fn add(
+        device: &mut NewFilter,
+        _: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        Ok(Ok::<_, Error>(Self(Lower::new(device))))
+    }
+
+    fn start(&self, irql: &mut PassiveLevel) -> Result<(), Error> {
+        // SAFETY: the input has an address that the lower driver does not access.
+        let code = unsafe { ControlCode::new(ONE_WAY & !3) };
+        let (input, output) = (ADDRESS.to_le_bytes(), &mut [0; 8]);
+        let end = self.0.device_control(code, &input, output, None, irql);
+        assert_eq!(end, Err(Error::INVALID_DEVICE_REQUEST));
+        Ok(())
+    }
+}
+
+const ADDRESS: u64 = 0xffff_8000_0000_1000;
+
+/// Compares what the lower driver has found in its input since the last call with the address.
+fn only_the_address_was_used() {
+    let inputs = core::mem::take(&mut *INPUTS.lock().expect("no panic"));
+    assert_eq!(inputs, [ADDRESS]);
+}
+
+/// The lower driver would use its own output as an address.
+#[test]
+fn a_request_of_a_driver_is_not_forwarded_again_with_its_output() {
+    let kernel = kernel();
+    let lower = Stack::new(raw::load::<Trusts>(&kernel));
+    let stack = lower.filter(load_filter::<Repeats>(&kernel));
+    let stack = stack.filter(load_filter::<Sends>(&kernel)).started();
+    only_the_address_was_used();
+    for code in [ONE_WAY, AND_WAIT].map(|code| code & !3) {
+        let input = ADDRESS.to_le_bytes();
+        let sent = stack
+            .device
+            .internal_device_control(code, &input, vec![0; 8]);
+        let status = common::end(&sent).status;
+        assert_eq!(status, nt::STATUS_INVALID_DEVICE_REQUEST, "{code:#x}");
+        only_the_address_was_used();
+    }
+    stack.unload();
 }

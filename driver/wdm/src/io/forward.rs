@@ -8,7 +8,7 @@ use nt::irp::{
 };
 
 use crate::{
-    io::extension::Extension,
+    io::{extension::Extension, irp_data::IrpData},
     ke::{irql::Waitable, wait},
 };
 
@@ -49,8 +49,33 @@ pub(crate) unsafe fn forward_with(
     let next = unsafe { IoGetNextIrpStackLocation(irp) };
     // SAFETY: as above.
     unsafe { hide_file(irp, next) };
+    // SAFETY: as above.
+    if unsafe { IrpData::new(irp) }.is_control_of_a_driver() {
+        // SAFETY: as above.
+        let own = unsafe { current_stack_location(irp) };
+        // SAFETY: as above. The lower driver gets another stack location.
+        unsafe { (*own).Flags |= SENT };
+    }
     // SAFETY: the caller gives up the IRP.
     unsafe { nt::IofCallDriver(lower, irp) }
+}
+
+/// The bit in `Flags` of this driver's stack location of a control which another driver has sent: this driver has forwarded it with a
+/// completion routine. The WDK defines no such bit for a control.
+const SENT: u8 = 0x80;
+
+/// Returns whether the lower drivers must not get an IRP again: another driver has sent it, and its input may contain addresses, which the
+/// lower drivers trust. They have used it, and may have overwritten it with the output.
+///
+/// # Safety
+/// The caller owns the IRP, which was sent to a device of this crate.
+pub(crate) unsafe fn is_used_up(irp: *mut nt::IRP) -> bool {
+    // SAFETY: guaranteed by the caller.
+    let own = unsafe { current_stack_location(irp) };
+    // SAFETY: as above.
+    let was_sent = unsafe { (*own).Flags } & SENT != 0;
+    // SAFETY: as above.
+    was_sent && unsafe { IrpData::new(irp) }.is_control_of_a_driver()
 }
 
 /// Hides the file of an IRP from the lower drivers, in the stack location that they get, unless this is a filter, whose files they

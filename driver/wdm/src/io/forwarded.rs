@@ -6,7 +6,7 @@ use crate::{
     Error, Handled, Irp, IrpView, MajorFunction, NtStatus, PendedIrp, Record, UserBuffer,
     io::{
         extension::Extension,
-        forward::{forward_and_wait, forward_with, pass_down},
+        forward::{forward_and_wait, forward_with, is_used_up, pass_down},
         irp::{finish_unchanged, take_record},
         irp_view::RECORD,
     },
@@ -357,7 +357,9 @@ impl<'irp, R: Record> Irp<'irp, R> {
 /// Forwarding a request that was pended, for instance one that has waited on a queue.
 ///
 /// The lower drivers get it at `PASSIVE_LEVEL`, as most of them require; a DPC queues a [`WorkItem`](crate::WorkItem) that
-/// forwards it. A request that has returned can be forwarded again, to retry it, unless it opens or closes a file.
+/// forwards it. A request that has returned can be forwarded again, to retry it, unless it opens or closes a file, or is a control that another
+/// driver has sent, such as an internal device control: it fails with `STATUS_INVALID_DEVICE_REQUEST`, since the lower drivers trust the
+/// addresses in its input, which they may have freed or overwritten.
 ///
 /// The lower drivers may be called in another thread than that of the requestor, and in another process. So a request whose buffers
 /// are addresses of the requestor's process, such as one with `METHOD_NEITHER`, is not forwarded, and fails with
@@ -454,6 +456,10 @@ fn lower<R: Record>(irp: &IrpView<R>) -> Result<*mut nt::DEVICE_OBJECT, Error> {
     // SAFETY: the IRP's hold of the remove lock keeps the device.
     let extension = unsafe { Extension::of(device) };
     let lower = extension.lower_for_request()?;
+    // SAFETY: as above.
+    if unsafe { is_used_up(irp.as_raw()) } {
+        return Err(Error::INVALID_DEVICE_REQUEST);
+    }
     let is_transfer = matches!(irp.major(), MajorFunction::Read | MajorFunction::Write);
     // A filter has the flags of the device below.
     // SAFETY: both device objects exist: the hold keeps the device attached.

@@ -246,6 +246,18 @@ impl<'a> IrpData<'a> {
         }
     }
 
+    /// Returns whether a driver has sent the request as a control. A lower driver trusts the addresses in its buffers.
+    pub(crate) fn is_control_of_a_driver(self) -> bool {
+        match self.raw_major() {
+            nt::IRP_MJ_INTERNAL_DEVICE_CONTROL => true,
+            nt::IRP_MJ_DEVICE_CONTROL | nt::IRP_MJ_FILE_SYSTEM_CONTROL => {
+                // SAFETY: the IRP is not completed while this exists.
+                unsafe { nt::irp::requestor_mode(self.0) == nt::KERNEL_MODE }
+            }
+            _ => false,
+        }
+    }
+
     /// Returns whether the data is at addresses of the requestor's process, since the request uses neither buffered nor direct I/O. A
     /// lower driver can access it only in a thread of that process. An internal device control has addresses of the system.
     pub(super) fn is_for_one_process(self) -> bool {
