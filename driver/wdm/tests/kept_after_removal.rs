@@ -1,5 +1,6 @@
 //! A device keeps a request after its removal and its last call of `remove`: in a dispatch routine at `DISPATCH_LEVEL`, in a completion
-//! routine after the lower driver was removed, and when its power changes. `remove` is called again, so the removal ends.
+//! routine after the lower driver was removed, in an observer, when its power changes, when a file is opened or closed, and when the system
+//! shuts down. `remove` is called again, so the removal ends.
 
 mod common;
 #[path = "common/raw.rs"]
@@ -7,19 +8,23 @@ mod raw;
 
 use std::{
     ptr::null_mut,
-    sync::atomic::{AtomicPtr, Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicPtr, Ordering::SeqCst},
+    },
     thread,
     time::Duration,
 };
 
 use common::{Place, Stack, kernel, load_filter, place, start, status};
 use nt::{IRP, NTSTATUS, irp};
-use ntmodel::{PowerState as State, explore};
+use ntmodel::{Access, Kernel, PowerState as State, explore};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use raw::Control;
 use wdm::{
-    CompletionRoutine, Device, Error, Filter, Guid, Handled, Irp, NewDevice, NewFilter,
-    PassiveLevel, PendedIrp, PowerState, Returned, SpinLock, irql::CallerLevel,
+    CompletionObserver, CompletionRoutine, Device, Error, FileState, Filter, Guid, Handled, Irp,
+    NewDevice, NewFilter, PassiveLevel, PendedIrp, PowerState, Returned, Shared, SpinLock,
+    irql::{CallerLevel, NoSpinLockHeld},
 };
 
 const CODE: u32 = 0x22_2000;
@@ -89,17 +94,17 @@ fn a_request_that_is_kept_at_dispatch_level_is_completed() {
     });
 }
 
-/// The request that the lower driver has.
-static LOWER: AtomicPtr<IRP> = AtomicPtr::new(null_mut());
+/// The request that the lower driver of a test has.
+static LOWER: [AtomicPtr<IRP>; 2] = [const { AtomicPtr::new(null_mut()) }; 2];
 
-/// Pends the request.
-struct Pends;
+/// Pends the request of the test with this number.
+struct Pends<const TEST: usize>;
 
-impl Control for Pends {
+impl<const TEST: usize> Control for Pends<TEST> {
     fn control(irp: *mut IRP) -> NTSTATUS {
         // SAFETY: the dispatch routine owns the IRP.
         unsafe { irp::IoMarkIrpPending(irp) };
-        LOWER.store(irp, SeqCst);
+        LOWER[TEST].store(irp, SeqCst);
         nt::STATUS_PENDING
     }
 }
@@ -145,42 +150,86 @@ impl Filter for Above {
 #[test]
 fn a_request_returned_after_the_lower_driver_was_removed_is_completed() {
     let kernel = kernel();
-    let stack = Stack::new(raw::load::<Pends>(&kernel));
+    let stack = Stack::new(raw::load::<Pends<0>>(&kernel));
     let stack = stack.filter(load_filter::<Above>(&kernel)).started();
     let sent = stack.device.internal_device_control(CODE, &[], Vec::new());
+    complete_during_removal::<0>(&kernel, &stack);
+    assert_eq!(status(&sent), nt::STATUS_DELETE_PENDING);
+    stack.unload();
+}
+
+/// Removes the device, whose lower driver completes its request when the removal waits for it.
+fn complete_during_removal<const TEST: usize>(kernel: &Arc<Kernel>, stack: &Stack) {
     let theirs = stack.device.clone();
     let remover = kernel.actor("remover", move || theirs.surprise_remove());
     // The removal waits for the request by then, otherwise the test proves less.
     thread::sleep(Duration::from_millis(200));
     let lower = kernel.actor("lower driver", || {
-        let irp = LOWER.swap(null_mut(), SeqCst);
+        let irp = LOWER[TEST].swap(null_mut(), SeqCst);
         raw::complete(irp, nt::STATUS_SUCCESS);
     });
     lower.join();
-    assert_eq!(status(&sent), nt::STATUS_DELETE_PENDING);
     remover.join();
-    stack.unload();
 }
 
-/// A device that begins to serve a request when it enters D0.
+/// The request that waits, and the one that is being served.
 #[pin_data]
-struct Begins {
+struct Requests {
     #[pin]
     waiting: SpinLock<Option<PendedIrp>>,
     #[pin]
     current: SpinLock<Option<PendedIrp>>,
 }
 
+impl Requests {
+    fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            waiting <- SpinLock::new(None),
+            current <- SpinLock::new(None),
+        }? Error)
+    }
+
+    fn begin(&self, irql: &mut impl NoSpinLockHeld) {
+        if let Some(irp) = self.waiting.with(irql, |waiting, _| waiting.take()) {
+            self.current.with(irql, |current, _| *current = Some(irp));
+        }
+    }
+
+    fn end(&self, irql: &mut impl NoSpinLockHeld) {
+        for place in [&self.waiting, &self.current] {
+            if let Some(irp) = place.with(irql, |place, _| place.take()) {
+                irp.complete(Error::DELETE_PENDING, irql);
+            }
+        }
+    }
+}
+
+/// A device that begins to serve a request when its methods without a request of their own are called.
+#[pin_data]
+struct Begins {
+    #[pin]
+    requests: Requests,
+}
+
+/// An open file of it.
+struct Opened;
+
+impl FileState<Begins> for Opened {
+    fn open(device: &Begins, irql: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+        device.requests.begin(irql);
+        Ok(Ok::<_, Error>(Self))
+    }
+}
+
 impl Device for Begins {
     const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
 
-    type File = ();
+    const NOTIFIED_OF_SHUTDOWN: bool = true;
+
+    type File = Opened;
 
     fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
-        Ok(try_pin_init!(Self {
-            waiting <- SpinLock::new(None),
-            current <- SpinLock::new(None),
-        }? Error))
+        Ok(try_pin_init!(Self { requests <- Requests::new() }? Error))
     }
 
     fn internal_device_control<'irp>(
@@ -189,22 +238,25 @@ impl Device for Begins {
         irql: &mut CallerLevel,
     ) -> Handled<'irp> {
         let (irp, handled) = irp.pend_not_cancelable(irql);
-        self.waiting.with(irql, |waiting, _| *waiting = Some(irp));
+        let waiting = &self.requests.waiting;
+        waiting.with(irql, |waiting, _| *waiting = Some(irp));
         handled
     }
 
     fn set_power(&self, _: PowerState, irql: &mut CallerLevel) {
-        if let Some(irp) = self.waiting.with(irql, |waiting, _| waiting.take()) {
-            self.current.with(irql, |current, _| *current = Some(irp));
-        }
+        self.requests.begin(irql);
+    }
+
+    fn cleanup(&self, _: &Opened, irql: &mut PassiveLevel) {
+        self.requests.begin(irql);
+    }
+
+    fn shutdown(&self, irql: &mut PassiveLevel) {
+        self.requests.begin(irql);
     }
 
     fn remove(&self, irql: &mut PassiveLevel) {
-        for place in [&self.waiting, &self.current] {
-            if let Some(irp) = place.with(irql, |place, _| place.take()) {
-                irp.complete(Error::DELETE_PENDING, irql);
-            }
-        }
+        self.requests.end(irql);
     }
 }
 
@@ -229,4 +281,101 @@ fn a_request_that_is_kept_during_a_change_of_power_is_completed() {
         });
         stack.unload();
     });
+}
+
+/// Removes a device by surprise while another thread makes it begin to serve a request. An open file keeps it from its last removal.
+fn removed_while<T: 'static>(
+    kernel: &Arc<Kernel>,
+    act: fn(&Arc<Kernel>, &ntmodel::Device, &ntmodel::File) -> T,
+) {
+    let stack = start::<Begins>(kernel);
+    let (open, other) = (stack.open(), Arc::new(stack.open()));
+    let sent = stack.device.internal_device_control(CODE, &[], Vec::new());
+    let (theirs, device, file) = (Arc::clone(kernel), stack.device.clone(), other.clone());
+    let actor = kernel.actor("actor", move || drop(act(&theirs, &device, &file)));
+    stack.device.surprise_remove();
+    actor.join();
+    let end = sent.wait(LONG).map(|end| end.status);
+    kernel.verify(end == Some(nt::STATUS_DELETE_PENDING), || {
+        format!("{end:x?}")
+    });
+    drop((open, other));
+    stack.unload();
+}
+
+#[test]
+fn a_request_that_is_kept_during_an_open_is_completed() {
+    explore::check(8000, |kernel| {
+        removed_while(kernel, |_, device, _| device.open_anyway(Access::ReadWrite));
+    });
+}
+
+#[test]
+fn a_request_that_is_kept_during_a_cleanup_is_completed() {
+    explore::check(8000, |kernel| {
+        removed_while(kernel, |_, _, file| file.close_handle());
+    });
+}
+
+#[test]
+fn a_request_that_is_kept_during_a_shutdown_is_completed() {
+    explore::check(8000, |kernel| {
+        removed_while(kernel, |kernel, _, _| kernel.notify_shutdown());
+    });
+}
+
+/// A filter that forwards its second request, and serves its first one after that.
+struct Observed(Shared<Requests>);
+
+/// The observer.
+struct Observes;
+
+impl CompletionObserver for Observes {
+    type Record = Shared<Requests>;
+
+    fn run(irp: &Returned<PendedIrp<Shared<Requests>>>, irql: &mut CallerLevel) {
+        irp.record().begin(irql);
+    }
+}
+
+impl Filter for Observed {
+    fn add(
+        device: &mut NewFilter,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let requests = Shared::new(Requests::new(), device, irql)?;
+        Ok(Ok::<_, Error>(Self(requests)))
+    }
+
+    fn request<'irp>(&self, irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
+        let waiting = &self.0.waiting;
+        if waiting.with(irql, |waiting, _| waiting.is_some()) {
+            return irp
+                .with_record(self.0.clone())
+                .forward_with_observer::<Observes>(irql);
+        }
+        let (irp, handled) = irp.pend_not_cancelable(irql);
+        waiting.with(irql, |waiting, _| *waiting = Some(irp));
+        handled
+    }
+
+    /// The request that waits becomes the current one when the other one is completed.
+    fn remove(&self, irql: &mut CallerLevel) {
+        if let Some(irp) = self.0.current.with(irql, |current, _| current.take()) {
+            irp.complete(Error::DELETE_PENDING, irql);
+        }
+    }
+}
+
+#[test]
+fn a_request_that_is_kept_by_an_observer_is_completed() {
+    let kernel = kernel();
+    let stack = Stack::new(raw::load::<Pends<1>>(&kernel));
+    let stack = stack.filter(load_filter::<Observed>(&kernel)).started();
+    let sent = stack.device.internal_device_control(CODE, &[], Vec::new());
+    let observed = stack.device.internal_device_control(CODE, &[], Vec::new());
+    complete_during_removal::<1>(&kernel, &stack);
+    assert_eq!(status(&observed), nt::STATUS_SUCCESS);
+    assert_eq!(status(&sent), nt::STATUS_DELETE_PENDING);
+    stack.unload();
 }

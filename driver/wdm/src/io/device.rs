@@ -336,9 +336,9 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// The driver completes every request that it keeps elsewhere: the removal waits until the last one is
     /// completed.
     ///
-    /// It is called again after each call of a method that handles a request, or of a
-    /// [completion routine](crate::CompletionRoutine), that was still in progress, since that call may have kept another request. So it can be
-    /// called several times, also by several threads at once.
+    /// It is called again after each call of a method that handles a request, of [`FileState::open`], or of a
+    /// [completion routine](crate::CompletionRoutine) or [observer](crate::CompletionObserver), that was still in progress, since that call
+    /// may have kept another request. So it can be called several times, also by several threads at once.
     ///
     /// WDK: [Removing a Device](https://learn.microsoft.com/windows-hardware/drivers/kernel/removing-a-device).
     ///

@@ -64,6 +64,8 @@ pub(crate) unsafe extern "C" fn create<D: Device>(
         // The device may have been queried for its removal before its method ran.
         extension.check_open().map(|()| file)
     });
+    // SAFETY: the IRP has a hold.
+    unsafe { Extension::called(object) };
     let status = match opened {
         Ok(file) => {
             // SAFETY: this routine owns the IRP, which opens a file of this device.
@@ -124,6 +126,8 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
         // SAFETY: the state is a `D`, and the IRP's hold keeps it until `complete`.
         let device = unsafe { extension.device::<D>() };
         device.cleanup(&file.state, &mut irql);
+        // SAFETY: the IRP has a hold.
+        unsafe { Extension::called(object) };
     }
     // SAFETY: as above, and the IRP has a hold.
     unsafe { complete(irp, NtStatus::SUCCESS) }
@@ -247,6 +251,8 @@ pub(crate) unsafe extern "C" fn shutdown<D: Device>(
 ) -> i32 {
     let method = |device: &D, _: &Extension, irql: &mut PassiveLevel| {
         device.shutdown(irql);
+        // SAFETY: the call has a hold.
+        unsafe { Extension::called(object) };
         // SAFETY: this routine owns the IRP, which has a hold.
         unsafe { complete(irp, NtStatus::SUCCESS) }
     };

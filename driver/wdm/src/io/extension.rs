@@ -329,8 +329,8 @@ impl Extension {
         unsafe { RundownRef::release(late) };
     }
 
-    /// Records that a method of the device has returned, which may have kept a request after the last call of `remove`. The IRQL is at most
-    /// `DISPATCH_LEVEL`.
+    /// Records that a method of the device, or an observer, has returned, which may have kept a request after the last call of `remove`. The
+    /// IRQL is at most `DISPATCH_LEVEL`.
     ///
     /// # Safety
     /// The device object is one of this crate's, and the caller has a hold.

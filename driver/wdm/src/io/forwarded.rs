@@ -571,6 +571,8 @@ unsafe extern "C" fn observe<C: CompletionObserver>(
     let returned = unsafe { returned::<C::Record>(irp, record) };
     // SAFETY: guaranteed by the I/O manager.
     C::run(&returned, &mut unsafe { CallerLevel::assume() });
+    // SAFETY: the IRP has a hold.
+    unsafe { Extension::called(device) };
     let irp = returned.0.into_raw();
     // SAFETY: this routine owns the IRP until it returns.
     drop(unsafe { take_record::<C::Record>(irp) });
