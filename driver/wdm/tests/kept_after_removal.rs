@@ -1,6 +1,6 @@
 //! A device keeps a request after its removal and its last call of `remove`: in a dispatch routine at `DISPATCH_LEVEL`, in a completion
-//! routine after the lower driver was removed, in an observer, when its power changes, when a file is opened or closed, and when the system
-//! shuts down. `remove` is called again, so the removal ends.
+//! routine after the lower driver was removed, in an observer, when a request is cancelled, when its power changes, when a file is opened or
+//! closed, and when the system shuts down. `remove` is called again, so the removal ends.
 
 mod common;
 #[path = "common/raw.rs"]
@@ -23,8 +23,10 @@ use pinned_init::{PinInit, pin_data, try_pin_init};
 use raw::Control;
 use wdm::{
     CompletionObserver, CompletionRoutine, Device, Error, FileState, Filter, Guid, Handled, Irp,
-    NewDevice, NewFilter, PassiveLevel, PendedIrp, PowerState, Returned, Shared, SpinLock,
-    irql::{CallerLevel, NoSpinLockHeld},
+    IrpQueue, IrpView, NewDevice, NewFilter, NtStatus, PassiveLevel, PendedIrp, PowerState,
+    QueueCallbacks, Returned, Shared, SpinLock,
+    irql::{AtMostDispatch, CallerLevel, NoSpinLockHeld, ObjectHeld},
+    lock_order::Unlocked,
 };
 
 const CODE: u32 = 0x22_2000;
@@ -189,7 +191,7 @@ impl Requests {
         }? Error)
     }
 
-    fn begin(&self, irql: &mut impl NoSpinLockHeld) {
+    fn begin(&self, irql: &mut impl AtMostDispatch<Held = Unlocked>) {
         if let Some(irp) = self.waiting.with(irql, |waiting, _| waiting.take()) {
             self.current.with(irql, |current, _| *current = Some(irp));
         }
@@ -204,11 +206,21 @@ impl Requests {
     }
 }
 
+/// Begins to serve a request when another one on the queue is cancelled.
+struct Cancels(Shared<Requests>);
+
+impl QueueCallbacks for Cancels {
+    type Record = ();
+
+    fn before_completion(&self, _: &IrpView, _: NtStatus, irql: &mut ObjectHeld) {
+        self.0.begin(irql);
+    }
+}
+
 /// A device that begins to serve a request when its methods without a request of their own are called.
-#[pin_data]
 struct Begins {
-    #[pin]
-    requests: Requests,
+    requests: Shared<Requests>,
+    queue: Shared<IrpQueue<Cancels>>,
 }
 
 /// An open file of it.
@@ -228,8 +240,22 @@ impl Device for Begins {
 
     type File = Opened;
 
-    fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
-        Ok(try_pin_init!(Self { requests <- Requests::new() }? Error))
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let requests = Shared::new(Requests::new(), device, irql)?;
+        let queue = IrpQueue::new(Cancels(requests.clone()), device, irql)?;
+        Ok(Ok::<_, Error>(Self { requests, queue }))
+    }
+
+    fn device_control<'irp>(
+        &self,
+        irp: Irp<'irp>,
+        _: &Opened,
+        irql: &mut PassiveLevel,
+    ) -> Handled<'irp> {
+        self.queue.insert(irp, irql)
     }
 
     fn internal_device_control<'irp>(
@@ -256,6 +282,7 @@ impl Device for Begins {
     }
 
     fn remove(&self, irql: &mut PassiveLevel) {
+        assert_eq!(self.queue.length(irql), 0);
         self.requests.end(irql);
     }
 }
@@ -314,6 +341,26 @@ fn a_request_that_is_kept_during_an_open_is_completed() {
 fn a_request_that_is_kept_during_a_cleanup_is_completed() {
     explore::check(8000, |kernel| {
         removed_while(kernel, |_, _, file| file.close_handle());
+    });
+}
+
+#[test]
+fn remove_is_called_after_the_requests_on_the_queues_were_completed() {
+    explore::check(8000, |kernel| {
+        removed_while(kernel, |_, _, file| {
+            file.device_control(CODE, &[], Vec::new())
+        });
+    });
+}
+
+#[test]
+fn a_request_that_is_kept_during_a_cancellation_is_completed() {
+    explore::check(8000, |kernel| {
+        removed_while(kernel, |_, _, file| {
+            let sent = file.device_control(CODE, &[], Vec::new());
+            file.cancel_all();
+            sent
+        });
     });
 }
 

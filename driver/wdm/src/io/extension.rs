@@ -272,10 +272,11 @@ impl Extension {
     ///
     /// The caller holds the remove lock.
     pub(crate) fn end_requests(&self, irql: &mut PassiveLevel) {
-        self.removed.store(true, Ordering::Relaxed);
         for queue in self.queues.iter() {
             queue.end_all(irql);
         }
+        // Last, since a thread that reads it calls `remove`, which comes after the requests on the queues were completed.
+        self.removed.store(true, Ordering::Relaxed);
     }
 
     /// Makes the device complete the requests that it keeps.
@@ -329,8 +330,8 @@ impl Extension {
         unsafe { RundownRef::release(late) };
     }
 
-    /// Records that a method of the device, or an observer, has returned, which may have kept a request after the last call of `remove`. The
-    /// IRQL is at most `DISPATCH_LEVEL`.
+    /// Records that a method of the device, an observer or a callback of a queue has returned, which may have kept a request after the last
+    /// call of `remove`. The IRQL is at most `DISPATCH_LEVEL`.
     ///
     /// # Safety
     /// The device object is one of this crate's, and the caller has a hold.

@@ -2,7 +2,7 @@
 
 use crate::{
     CancelSpinLock, IrpView, NtStatus, Record,
-    io::irp::finish,
+    io::{extension::Extension, irp::finish},
     ke::irql::{NoSpinLockHeld, ObjectHeld, SpinLockHeld},
 };
 
@@ -90,6 +90,11 @@ pub(crate) unsafe fn end<C: QueueCallbacks, L: NoSpinLockHeld>(
     let held = &mut unsafe { ObjectHeld::assume() };
     // SAFETY: the caller owns the IRP.
     callbacks.before_completion(unsafe { IrpView::new(&irp) }, status, held);
+    // SAFETY: as above.
+    let device = unsafe { nt::irp::device_object(irp) };
+    // The callback, or `current_cancelled` before it, may have kept another request.
+    // SAFETY: the IRP was sent to a device of this crate, whose hold it has.
+    unsafe { Extension::called(device) };
     // SAFETY: the caller owns the IRP and gives it up. The token says that no spin lock is held.
     unsafe { finish::<C::Record>(irp, status, 0) };
 }
