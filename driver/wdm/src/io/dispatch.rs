@@ -117,12 +117,11 @@ pub(crate) unsafe extern "C" fn cleanup<D: Device>(
     }
     // SAFETY: this routine owns the IRP, which was sent to a device whose state is a `D`.
     let file = unsafe { OpenFile::<D::File>::of(irp) };
-    if let Some(file) = &file {
-        file.set_cleaned_up();
-    }
     // SAFETY: this routine has the IRP, which has a hold.
     unsafe { extension.cleanup(irp, &mut irql) };
     if let Some(file) = file {
+        // A thread that reads it calls the method, which comes after the requests on the queues were cancelled.
+        file.set_cleaned_up();
         // SAFETY: the state is a `D`, and the IRP's hold keeps it until `complete`.
         let device = unsafe { extension.device::<D>() };
         device.cleanup(&file.state, &mut irql);
