@@ -152,12 +152,17 @@ const EVERY: &[Search] = &[Search::every(1_000_000)];
 /// in case `wdm` makes others, every order with at most three preemptions. For tests that have too many orders for [`EVERY`].
 const GUARDED: &[Search] = &[Search::guarded(1_000_000), Search::preempting(3)];
 
+/// Every order with at most three preemptions, and a sample of the others. For tests that have too many orders for [`GUARDED`].
+const PREEMPTED: &[Search] = &[Search::preempting(3), SAMPLE];
+
+const SAMPLE: Search = Search::Random {
+    schedules: 1_000,
+    seed: 1,
+};
+
 /// A sample of the orders, for tests with too many orders for the other searches.
 const MANY: &[Search] = &[
-    Search::Random {
-        schedules: 1_000,
-        seed: 1,
-    },
+    SAMPLE,
     Search::Pct {
         schedules: 1_000,
         depth: 3,

@@ -11,7 +11,7 @@ use wdm::{
 };
 
 use crate::{
-    EVERY, GUARDED, MANY, Test,
+    EVERY, GUARDED, MANY, PREEMPTED, Test,
     harness::{Harness, PEND, send, status_if},
 };
 
@@ -29,9 +29,9 @@ pub const TESTS: &[Test] = tests! { "queue", Waiters:
         "a request arrives during IRP_MN_QUERY_REMOVE_DEVICE: it is served as usual";
     close_against_insertion, GUARDED,
         "a handle is closed while a request arrives through it: the request is cancelled";
-    removal_against_insertion, GUARDED,
+    removal_against_insertion, PREEMPTED,
         "a request arrives during a surprise removal: it is completed with STATUS_DELETE_PENDING";
-    removal_against_cancel, GUARDED,
+    removal_against_cancel, PREEMPTED,
         "a request is cancelled during a surprise removal: it is completed once";
     lookup_against_cancel, GUARDED,
         "requests with one key are cancelled and completed by key: each is completed once, the older one first";
