@@ -332,21 +332,21 @@ fn removed_while<T: 'static>(
 
 #[test]
 fn a_request_that_is_kept_during_an_open_is_completed() {
-    explore::check(8000, |kernel| {
+    explore::check(1000, |kernel| {
         removed_while(kernel, |_, device, _| device.open_anyway(Access::ReadWrite));
     });
 }
 
 #[test]
 fn a_request_that_is_kept_during_a_cleanup_is_completed() {
-    explore::check(8000, |kernel| {
+    explore::check(1000, |kernel| {
         removed_while(kernel, |_, _, file| file.close_handle());
     });
 }
 
 #[test]
 fn remove_is_called_after_the_requests_on_the_queues_were_completed() {
-    explore::check(8000, |kernel| {
+    explore::check(1000, |kernel| {
         removed_while(kernel, |_, _, file| {
             file.device_control(CODE, &[], Vec::new())
         });
@@ -355,7 +355,7 @@ fn remove_is_called_after_the_requests_on_the_queues_were_completed() {
 
 #[test]
 fn a_request_that_is_kept_during_a_cancellation_is_completed() {
-    explore::check(8000, |kernel| {
+    explore::check(1000, |kernel| {
         removed_while(kernel, |_, _, file| {
             let sent = file.device_control(CODE, &[], Vec::new());
             file.cancel_all();
@@ -366,7 +366,7 @@ fn a_request_that_is_kept_during_a_cancellation_is_completed() {
 
 #[test]
 fn a_request_that_is_kept_during_a_shutdown_is_completed() {
-    explore::check(8000, |kernel| {
+    explore::check(1000, |kernel| {
         removed_while(kernel, |kernel, _, _| kernel.notify_shutdown());
     });
 }

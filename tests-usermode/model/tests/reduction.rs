@@ -411,7 +411,7 @@ impl Random {
 /// wakes a sleeping thread has the outcomes of the first 12.
 fn count() -> usize {
     let count = std::env::var("REDUCTION_PROGRAMS").ok();
-    count.and_then(|count| count.parse().ok()).unwrap_or(24)
+    count.and_then(|count| count.parse().ok()).unwrap_or(20)
 }
 
 #[test]
