@@ -25,7 +25,7 @@ const NAME: &str = r"\??\C:\file.txt";
 const SERVICE: &str = r"\Registry\Machine\System\CurrentControlSet\Services\driver";
 const LONG: u32 = 64;
 
-/// A block of the pool, which is shorter than what a routine is told.
+/// Allocates a pool block. The tests pass a routine a length that is greater than the size of the block.
 fn block<T>(size: usize) -> *mut T {
     nt!(ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, size, 1)).cast()
 }
@@ -224,7 +224,7 @@ fn write_entry(device: *mut DEVICE_OBJECT, lengths: [u16; 3]) {
 fn a_buffer_ends_in_its_block() {
     let rows: Vec<(&str, Violation)> = vec![
         ("ZwWriteFile", found(|_| write(file(), block(12), LONG))),
-        // Nothing is read: the length is wrong all the same.
+        // The file is empty, so no byte is written to the buffer. The length is still an error.
         (
             "ZwReadFile",
             found(|_| read(file(), block(12), LONG, null_mut())),

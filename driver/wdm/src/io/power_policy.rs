@@ -212,8 +212,8 @@ const STOPPED: usize = 1 << 11;
 /// One reference.
 const REFERENCE: usize = 1 << 32;
 
-/// Adds a reference to a state, unless there are 2^32 - 1: a driver that forgets its references gets there in minutes, and with a sum
-/// that wraps the device would lose its power while it is in use.
+/// Adds a reference to a state; `None` if there are 2^32 - 1, the most that it can count. A driver that forgets its references can make
+/// that many. If the count became 0 again, the device would lose its power while it is in use.
 const fn with_reference(state: usize) -> Option<usize> {
     state.checked_add(REFERENCE)
 }
