@@ -17,7 +17,7 @@ use crate::{
     Error, PassiveLevel,
     ex::pool,
     io::power_policy::Power,
-    ke::{irql::Waitable, unload, wait},
+    ke::{dpc, irql::Waitable, unload, wait},
 };
 
 /// A counted reference to one of the driver's device objects (`ObReferenceObject`).
@@ -293,14 +293,19 @@ impl DeviceObject {
         self.inner().work.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Waits until all deferred work is done, and prevents work items of the device from being queued again.
+    /// Waits until all deferred work is done, and prevents work items of the device from being queued again. A DPC that is running can defer
+    /// work too, if its routine drops the last owner of an object, even that of its own DPC; so the wait includes DPCs.
     ///
     /// It does not wait for the driver's own work items; the Unload routine does.
     pub(crate) fn end_work<L: Waitable>(&self, irql: &mut L) {
         let inner = self.inner();
         inner.ending.store(true, Ordering::Relaxed);
-        // Acquire pairs with the Release in `run`.
-        while inner.work.load(Ordering::Acquire) != 0 {
+        loop {
+            dpc::flush(irql);
+            // Acquire pairs with the Release in `run`.
+            if inner.work.load(Ordering::Acquire) == 0 {
+                return;
+            }
             // SAFETY: the event was initialised in place, and stays there as long as this reference.
             unsafe { wait::for_object(inner.idle.get().cast(), irql) };
         }

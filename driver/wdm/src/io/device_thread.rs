@@ -44,10 +44,10 @@ pub trait ThreadRoutine: Send + Sync + Sized + 'static {
 
 /// A system thread and the value that its routine works on.
 ///
-/// Dropping it requests the thread to stop, and does not wait. So it can be dropped at any IRQL up to `DISPATCH_LEVEL`, while any lock
-/// is held, and by the thread itself. A work item of the device waits until the thread has ended, and then drops the value. The
-/// removal of the device waits for the work item, so a thread whose `Thread` is part of a device's state has ended before the device
-/// is removed.
+/// Dropping it requests the thread to [stop](Thread::stop), and does not wait. So it can be dropped at any IRQL up to `DISPATCH_LEVEL`, while
+/// any lock is held, and by the thread itself. A work item of the device waits until the thread has ended; only then the value is dropped. The
+/// removal of the device waits for the work item, so a thread that was requested to stop, or whose `Thread` is part of a device's state,
+/// has ended before the device is removed.
 ///
 /// WDK: [Device-Dedicated Threads](https://learn.microsoft.com/windows-hardware/drivers/kernel/device-dedicated-threads).
 ///
@@ -92,7 +92,7 @@ pub struct Thread<C: ThreadRoutine> {
 #[pin_data]
 #[repr(C)]
 struct Inner<C: ThreadRoutine> {
-    // The first field, so that a pointer to it is a pointer to the whole. It and `owner` are used once, after the `Thread` was dropped.
+    // The first field, so that a pointer to it is a pointer to the whole. It and `owner` are used once, after the thread was requested to stop.
     link: UnsafeCell<Deferred>,
     owner: AtomicPtr<()>,
     /// Set to wake the thread.
@@ -100,8 +100,10 @@ struct Inner<C: ThreadRoutine> {
     signal: Event,
     is_stopping: AtomicBool,
     is_started: AtomicBool,
-    /// Whether the `Thread` was dropped, or the routine has returned. Whichever comes second defers the link.
-    is_dropped_or_returned: AtomicBool,
+    /// Whether the work item will wait for the thread, since it was requested to stop.
+    is_awaited: AtomicBool,
+    /// Whether the work item is to wait for the thread, or the routine has returned. Whichever comes second defers the link.
+    is_awaited_or_returned: AtomicBool,
     /// The thread's handle after it was started.
     handle: AtomicPtr<c_void>,
     device: DeviceObject,
@@ -137,7 +139,8 @@ impl<C: ThreadRoutine> Thread<C> {
             signal <- Event::new(EventType::Synchronization, false),
             is_stopping: AtomicBool::new(false),
             is_started: AtomicBool::new(false),
-            is_dropped_or_returned: AtomicBool::new(false),
+            is_awaited: AtomicBool::new(false),
+            is_awaited_or_returned: AtomicBool::new(false),
             handle: AtomicPtr::new(null_mut()),
             device: device.clone(),
             live: Live::new(),
@@ -239,12 +242,26 @@ impl<C: ThreadRoutine> Thread<C> {
         self.inner.is_stopping.load(Ordering::Acquire)
     }
 
-    /// Asks the thread to stop, as the drop does.
+    /// Asks the thread to stop, as the drop does. The removal of the device waits until the thread has ended, also if an owner of the `Thread`
+    /// still exists, which can be a variable of the routine.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.
     pub fn stop<L: AtMostDispatch>(&self, irql: &mut L) {
-        self.inner.stop(irql);
+        let inner = &self.inner;
+        inner.is_stopping.store(true, Ordering::Release);
+        inner.signal.set(irql);
+        // A `Thread` that is stopped while it is started is stopped again when it is dropped.
+        if inner.handle.load(Ordering::Relaxed).is_null()
+            || inner.is_awaited.swap(true, Ordering::Relaxed)
+        {
+            return;
+        }
+        inner
+            .owner
+            .store(inner.clone().into_raw(), Ordering::Relaxed);
+        inner.device.expect_work();
+        inner.record_end();
     }
 }
 
@@ -257,16 +274,11 @@ impl<C: ThreadRoutine> Deref for Thread<C> {
 }
 
 impl<C: ThreadRoutine> Inner<C> {
-    fn stop<L: AtMostDispatch>(&self, irql: &mut L) {
-        self.is_stopping.store(true, Ordering::Release);
-        self.signal.set(irql);
-    }
-
-    /// Records that the [`Thread`] was dropped or that the routine has returned. When both are true, the work item ends the thread. The work
-    /// item does not run earlier, since a long wait in it would delay all other deferred work.
+    /// Records that the work item is to wait for the thread, or that the routine has returned. When both are true, the work item waits for the
+    /// end of the thread. It does not run earlier, since a long wait in it would delay all other deferred work.
     fn record_end(&self) {
         // The second exchange reads the value of the first, so every write before the first, above all that of `owner`, is visible to the work item.
-        if !self.is_dropped_or_returned.swap(true, Ordering::AcqRel) {
+        if !self.is_awaited_or_returned.swap(true, Ordering::AcqRel) {
             return;
         }
         // A second reference, since the work item may drop the value before `defer` returns.
@@ -274,7 +286,7 @@ impl<C: ThreadRoutine> Inner<C> {
         // The pointer is that of the whole value, which starts with the link.
         let link = NonNull::<Self>::from_ref(self).cast::<Deferred>();
         // SAFETY: the first of the two ends only sets the flag, so the link is on no list. It stays valid until its routine drops the owner.
-        // The drop has announced the work.
+        // The request to stop has announced the work.
         unsafe { device.defer_expected(link) };
     }
 }
@@ -301,21 +313,12 @@ unsafe extern "C" fn routine<C: ThreadRoutine>(owner: *mut c_void) {
 
 impl<C: ThreadRoutine> Drop for Thread<C> {
     fn drop(&mut self) {
-        let inner = &self.inner;
-        if inner.handle.load(Ordering::Relaxed).is_null() {
-            return;
-        }
-        // SAFETY: a drop runs at most at DISPATCH_LEVEL, and an event may be set while a spin lock is held.
-        inner.stop(&mut unsafe { CallerLevel::assume() });
-        inner
-            .owner
-            .store(inner.clone().into_raw(), Ordering::Relaxed);
-        inner.device.expect_work();
-        inner.record_end();
+        // SAFETY: a drop runs at most at DISPATCH_LEVEL; an event may be set, and work deferred, while a spin lock is held.
+        self.stop(&mut unsafe { CallerLevel::assume() });
     }
 }
 
-/// The routine of the link: waits for the last instructions of the thread, and drops the value.
+/// The routine of the link: waits for the last instructions of the thread, and drops its owner of the value.
 ///
 /// # Safety
 /// Called once, after [`Inner::record_end`] deferred the link, which is the first field of an `Inner<C>`.
@@ -323,7 +326,7 @@ unsafe fn ended<C: ThreadRoutine>(link: NonNull<Deferred>, irql: &mut PassiveLev
     // SAFETY: the link is the first field of a value, which owns itself.
     let inner = unsafe { link.cast::<Inner<C>>().as_ref() };
     let owner = inner.owner.load(Ordering::Relaxed);
-    // SAFETY: the drop gave up the owner, and it is made again once.
+    // SAFETY: `stop` gave up the owner, and it is made again once.
     let inner = unsafe { Shared::<Inner<C>>::from_raw(owner) };
     let handle = inner.handle.load(Ordering::Relaxed);
     // SAFETY: the handle is an open thread handle.

@@ -268,19 +268,24 @@ impl FlushOnDrop {
 
     /// Waits until the routine is neither queued nor running, and returns whether it was withdrawn from a queue. Until then
     /// it cannot be queued.
-    pub(crate) fn flush<L: Waitable>(&self, withdraw: impl Fn() -> bool, _irql: &mut L) -> bool {
+    pub(crate) fn flush<L: Waitable>(&self, withdraw: impl Fn() -> bool, irql: &mut L) -> bool {
         self.closing.fetch_add(1, Ordering::SeqCst);
         // Now a call of the routine that starts after the first pass reads `closing`. So after the second pass the routine is
         // neither queued nor running, unless another thread read `closing` earlier and queues it now.
         let mut was_queued = false;
         for _ in 0..2 {
             was_queued |= withdraw();
-            // SAFETY: the token says that the thread may wait.
-            unsafe { nt::KeFlushQueuedDpcs() };
+            flush(irql);
         }
         self.closing.fetch_sub(1, Ordering::SeqCst);
         was_queued
     }
+}
+
+/// Waits until the DPCs of all drivers that are queued or running have ended (`KeFlushQueuedDpcs`).
+pub(crate) fn flush<L: Waitable>(_irql: &mut L) {
+    // SAFETY: the token says that the thread may wait.
+    unsafe { nt::KeFlushQueuedDpcs() };
 }
 
 /// A pinned `KDPC`.

@@ -4,7 +4,10 @@ use core::{sync::atomic::Ordering, time::Duration};
 
 use nt::atomic::AtomicUsize;
 
-use crate::{PassiveLevel, ke::wait};
+use crate::{
+    PassiveLevel,
+    ke::{dpc, wait},
+};
 
 /// The number of DPCs and threads of all devices, plus [`WORK`] for each piece of work that is or will be deferred to a work item.
 ///
@@ -43,7 +46,7 @@ pub(crate) fn end_work() {
     LEFT.fetch_sub(WORK, Ordering::Release);
 }
 
-/// Waits for the driver's work items when it is unloaded or its `DriverEntry` fails. Stops the system if a DPC or a thread still exists
+/// Waits for the driver's work items and DPCs when it is unloaded or its `DriverEntry` fails. Stops the system if a DPC or a thread still exists
 /// then: the kernel could call its routine after the driver's code is freed.
 ///
 /// The removal of a device waits for the device's own work items. A device object that was removed before, or whose
@@ -53,6 +56,8 @@ pub(crate) fn end_work() {
 /// DPCs that are left.
 pub(crate) fn check_unload(irql: &mut PassiveLevel) {
     while nt::IS_DRIVER {
+        // A DPC whose routine drops its own last owner is not leaked.
+        dpc::flush(irql);
         // Acquire pairs with the Release in `end_work`.
         let left = LEFT.load(Ordering::Acquire);
         if left == 0 {
