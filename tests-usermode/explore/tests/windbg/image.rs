@@ -40,6 +40,9 @@ fn in_page(address: u64) -> usize {
 pub fn reachable(from: u64) -> Image {
     let memory = File::open("/proc/self/mem").expect("a program's own memory is readable");
     let writable = writable();
+    let lowest = writable.iter().map(|(start, _)| *start).min();
+    let highest = writable.iter().map(|(_, end)| *end).max();
+    let any = lowest.unwrap_or_default()..highest.unwrap_or_default();
     let mut image = BTreeMap::new();
     let mut next = VecDeque::from([from]);
     while let Some(address) = next.pop_front() {
@@ -55,8 +58,13 @@ pub fn reachable(from: u64) -> Image {
         if memory.read_exact_at(&mut content, page).is_err() {
             continue;
         }
-        let words = content.chunks_exact(8);
-        next.extend(words.map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes"))));
+        for word in content.chunks_exact(8) {
+            let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+            // Most words are small numbers.
+            if any.contains(&word) {
+                next.push_back(word);
+            }
+        }
         image.insert(page, content);
     }
     Image(image)

@@ -175,9 +175,9 @@ impl Picture {
         });
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let files = [folder.join("image.json"), folder.join("pages.bin")];
-        let content: Vec<u8> = self.memory.0.values().flatten().copied().collect();
+        let pages: Vec<_> = self.memory.0.values().map(Vec::as_slice).collect();
         fs::write(&files[0], image.to_string()).expect("the folder is writable");
-        fs::write(&files[1], content).expect("the folder is writable");
+        fs::write(&files[1], pages.concat()).expect("the folder is writable");
         let mut node = Command::new("node");
         node.args([HOST, SCRIPT]).args(files).arg(function);
         node.args(address.map(|address| address.to_string()));
