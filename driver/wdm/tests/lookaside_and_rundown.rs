@@ -117,7 +117,7 @@ fn owner_is_stored_only_in_an_empty_place() {
 
 #[test]
 fn one_owner_is_stored_in_any_order() {
-    explore::check(5_000, |kernel| {
+    explore::check(2_000, |kernel| {
         with_file::<Controlled<All>>(kernel, |_, file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || request(&theirs, SET_IF_EMPTY, 1));
@@ -142,7 +142,7 @@ fn value_that_was_run_down_is_not_accessed() {
 
 #[test]
 fn items_are_popped_once_in_any_order() {
-    explore::check(5_000, |kernel| {
+    explore::check(2_000, |kernel| {
         with_file::<Controlled<All>>(kernel, |_, file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || {
@@ -164,7 +164,7 @@ fn items_are_popped_once_in_any_order() {
 
 #[test]
 fn value_is_run_down_once_in_any_order() {
-    explore::check(5_000, |kernel| {
+    explore::check(2_000, |kernel| {
         with_file::<Controlled<All>>(kernel, |_, file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || {

@@ -184,7 +184,7 @@ fn high_importance_runs_first() {
 
 #[test]
 fn thread_and_work_item_end_with_their_device() {
-    explore::check(5_000, |kernel| {
+    explore::check(2_000, |kernel| {
         with_file::<Controlled<All>>(kernel, |_, file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || status(&theirs, QUEUE));
@@ -197,7 +197,7 @@ fn thread_and_work_item_end_with_their_device() {
 
 #[test]
 fn mutex_lends_its_value_to_one_thread_at_a_time() {
-    explore::check(5_000, |kernel| {
+    explore::check(2_000, |kernel| {
         with_file::<Controlled<All>>(kernel, |_, file| {
             let theirs = Arc::clone(file);
             let other = kernel.actor("other", move || u32::from(status(&theirs, ADD) == 0));
@@ -214,7 +214,7 @@ fn mutex_lends_its_value_to_one_thread_at_a_time() {
 
 #[test]
 fn cancelled_timer_does_not_expire() {
-    explore::check(5_000, |kernel| {
+    explore::check(2_000, |kernel| {
         with_file::<Controlled<All>>(kernel, |_, file| {
             status(file, SET);
             let cancelled = status(file, CANCEL);
