@@ -277,6 +277,8 @@ impl Extension {
         }
         // Last, since a thread that reads it calls `remove`, which comes after the requests on the queues were completed.
         self.removed.store(true, Ordering::Relaxed);
+        // Pairs with the load in `is_removed`.
+        fence(Ordering::SeqCst);
     }
 
     /// Makes the device complete the requests that it keeps.
@@ -309,8 +311,8 @@ impl Extension {
     /// Ends a call that was begun with [`Extension::enter`]. If the device was removed, a work item makes it complete the requests that it
     /// keeps, since the last call of `remove` may have come before the one that has ended. The IRQL is at most `DISPATCH_LEVEL`.
     ///
-    /// The call has kept its request before it reads `removed`, and the removal sets `removed` before it calls `remove`; both go through the
-    /// driver's own lock. So either `remove` finds the request, or this reads `true`. If the work is deferred already and has not begun, it
+    /// The call has kept its request before it reads `removed`, and the removal sets `removed` before it calls `remove`. So either `remove`
+    /// finds the request, or this reads `true`, as [`Extension::is_removed`] explains. If the work is deferred already and has not begun, it
     /// finds the request: the exchanges of the flag are in one order, and the work clears the flag before it calls `remove`.
     ///
     /// # Safety
@@ -367,11 +369,12 @@ impl Extension {
 
     /// Returns whether the device rejects further requests.
     ///
-    /// A request that reads the old value is handled later, under a lock: a queue rejects or completes it under the
-    /// queue's lock, or [`Device::remove`](crate::Device::remove) finds it under the driver's own lock. So no memory ordering is needed
-    /// here.
+    /// A request that reads the old value is handled later: a queue rejects or completes it under the queue's lock, or
+    /// [`Device::remove`](crate::Device::remove) finds it. That is so also if the driver keeps it without a lock, by an interlocked operation,
+    /// and finds that there is none by a mere read, as `SList::pop` may: such an operation is sequentially consistent, as this load and the
+    /// fence after the store are.
     pub(crate) fn is_removed(&self) -> bool {
-        self.removed.load(Ordering::Relaxed)
+        self.removed.load(Ordering::SeqCst)
     }
 
     /// Makes opens fail, before the device is queried for its removal.

@@ -1,7 +1,12 @@
 //! Open files: the driver's state for each one, and its requests on the device's queues.
 
 use alloc::vec::Vec;
-use core::{cell::UnsafeCell, mem::ManuallyDrop, ptr::null_mut, sync::atomic::Ordering};
+use core::{
+    cell::UnsafeCell,
+    mem::ManuallyDrop,
+    ptr::null_mut,
+    sync::atomic::{Ordering, fence},
+};
 
 use nt::atomic::AtomicBool;
 use nt::list::{InitializeListHead, InsertTailList, IsListEmpty, RemoveEntryList};
@@ -303,14 +308,15 @@ impl<F> OpenFile<F> {
     /// Records that the last handle is closed.
     pub(crate) fn set_cleaned_up(&self) {
         self.cleaned_up.store(true, Ordering::Relaxed);
+        // Pairs with the load in `is_cleaned_up`.
+        fence(Ordering::SeqCst);
     }
 
     /// Returns whether the last handle is closed.
     ///
-    /// A request that reads the old value acquires the driver's lock later, under which [`Device::cleanup`] finds
-    /// the request. So no memory ordering is needed here.
+    /// [`Device::cleanup`] finds a request that was kept before this reads the old value, for the reason that `Extension::is_removed` gives.
     pub(crate) fn is_cleaned_up(&self) -> bool {
-        self.cleaned_up.load(Ordering::Relaxed)
+        self.cleaned_up.load(Ordering::SeqCst)
     }
 
     /// Stores the file in the file object that an IRP opens, and adds it to its device's list.

@@ -124,7 +124,8 @@ impl<C: WorkItemRoutine> WorkItem<C> {
 
     /// Queues the work item unless it is queued, and returns whether it did (`IoQueueWorkItem`).
     ///
-    /// It may be queued again as soon as its routine has been called. Two calls of the routine do not overlap. After its device was removed, it
+    /// It may be queued again as soon as its routine has been called. Two calls of the routine do not overlap. A work item that is queued
+    /// already has not called its routine, which finds what the caller has written before. After its device was removed, it
     /// is no longer queued: a routine that queues its own work item again ends then.
     ///
     /// WDK: [IoQueueWorkItem](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioqueueworkitem).
@@ -136,8 +137,9 @@ impl<C: WorkItemRoutine> WorkItem<C> {
         if Shared::device(item).is_some_and(DeviceObject::is_ending) {
             return false;
         }
-        // Acquire pairs with the Release in `run`, which has then used the link and the owner.
-        if item.is_queued.swap(true, Ordering::Acquire) {
+        // Both exchanges of the flag acquire and release, and they are in one order. If this one is the first, the routine finds what this
+        // thread has written, also if it only reads a list without a lock. If the other is the first, it has used the link and the owner.
+        if item.is_queued.swap(true, Ordering::AcqRel) {
             return false;
         }
         item.owner.store(item.clone().into_raw(), Ordering::Relaxed);
@@ -167,6 +169,6 @@ unsafe fn run<C: WorkItemRoutine>(link: NonNull<Deferred>, irql: &mut PassiveLev
     let owner = item.owner.load(Ordering::Relaxed);
     // SAFETY: `queue` gave up the owner, and it is made again once.
     let owner = unsafe { Shared::<WorkItem<C>>::from_raw(owner) };
-    item.is_queued.store(false, Ordering::Release);
+    item.is_queued.swap(false, Ordering::AcqRel);
     C::run(&owner, irql);
 }

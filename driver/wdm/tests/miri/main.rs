@@ -12,6 +12,7 @@ mod filters;
 mod forwarded;
 mod kernel;
 mod lists;
+mod lock_free;
 mod locks;
 mod lookaside;
 mod power;

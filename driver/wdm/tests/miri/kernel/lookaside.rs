@@ -1,7 +1,13 @@
 //! Sequenced lists and lookaside lists.
 
-use core::{cell::UnsafeCell, ffi::c_void, ptr::null_mut, sync::atomic::AtomicU16};
-use std::sync::Mutex;
+use core::{cell::UnsafeCell, ffi::c_void, ptr::null_mut};
+use std::sync::{
+    Mutex,
+    atomic::{
+        AtomicPtr, AtomicU16, AtomicU64,
+        Ordering::{Relaxed, SeqCst},
+    },
+};
 
 use nt::{
     LIST_ENTRY, LOOKASIDE_LIST_EX, PALLOCATE_FUNCTION_EX, PFREE_FUNCTION_EX, SLIST_ENTRY,
@@ -10,17 +16,31 @@ use nt::{
 
 use super::{free, lock, make, routines};
 
-/// Locked while a list is read or changed.
+/// Locked while a list is changed.
 static LISTS: Mutex<()> = Mutex::new(());
 
 /// The contents of an `SLIST_HEADER`.
 #[repr(C, align(16))]
 struct Head {
-    first: *mut SLIST_ENTRY,
-    depth: u64,
+    first: AtomicPtr<SLIST_ENTRY>,
+    depth: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Head>() == size_of::<SLIST_HEADER>());
+
+impl Head {
+    /// # Safety
+    /// The head was initialised, and is valid as long as the reference.
+    unsafe fn of<'a>(head: *mut SLIST_HEADER) -> &'a Self {
+        // SAFETY: guaranteed by the caller; only the routines here access the head.
+        unsafe { &*head.cast() }
+    }
+
+    /// As in NT, a list that is empty is only read, without a barrier.
+    fn is_empty(&self) -> bool {
+        self.first.load(Relaxed).is_null()
+    }
+}
 
 /// The memory of a block, which is large enough for those of the tests.
 type Memory = [u128; 8];
@@ -92,39 +112,44 @@ routines! {
     fn ExpInterlockedPushEntrySList(head: *mut SLIST_HEADER, entry: *mut SLIST_ENTRY) -> *mut SLIST_ENTRY {
         assert!(entry.is_aligned() && head.is_aligned());
         let _held = lock(&LISTS);
-        // SAFETY: the caller passes an initialised head; the mutex is locked. The same holds for all blocks below.
-        let head = unsafe { &mut *head.cast::<Head>() };
+        // SAFETY: the caller passes an initialised head. The same holds for all blocks below.
+        let head = unsafe { Head::of(head) };
         // SAFETY: the caller gives up the entry.
-        unsafe { (*entry).Next = head.first };
-        head.depth += 1;
-        core::mem::replace(&mut head.first, entry)
+        unsafe { (*entry).Next = head.first.load(Relaxed) };
+        head.depth.fetch_add(1, Relaxed);
+        head.first.swap(entry, SeqCst)
     }
 
     fn ExpInterlockedPopEntrySList(head: *mut SLIST_HEADER) -> *mut SLIST_ENTRY {
-        let _held = lock(&LISTS);
         // SAFETY: as above.
-        let head = unsafe { &mut *head.cast::<Head>() };
-        let first = head.first;
+        let head = unsafe { Head::of(head) };
+        if head.is_empty() {
+            return null_mut();
+        }
+        let _held = lock(&LISTS);
+        let first = head.first.load(Relaxed);
         if !first.is_null() {
             // SAFETY: the entry is on the list.
-            head.first = unsafe { (*first).Next };
-            head.depth -= 1;
+            head.first.swap(unsafe { (*first).Next }, SeqCst);
+            head.depth.fetch_sub(1, Relaxed);
         }
         first
     }
 
     fn ExpInterlockedFlushSList(head: *mut SLIST_HEADER) -> *mut SLIST_ENTRY {
-        let _held = lock(&LISTS);
         // SAFETY: as above.
-        let head = unsafe { &mut *head.cast::<Head>() };
-        head.depth = 0;
-        core::mem::replace(&mut head.first, null_mut())
+        let head = unsafe { Head::of(head) };
+        if head.is_empty() {
+            return null_mut();
+        }
+        let _held = lock(&LISTS);
+        head.depth.store(0, Relaxed);
+        head.first.swap(null_mut(), SeqCst)
     }
 
     fn ExQueryDepthSList(head: *mut SLIST_HEADER) -> u16 {
-        let _held = lock(&LISTS);
         // SAFETY: as above.
-        let depth = unsafe { (*head.cast::<Head>()).depth };
+        let depth = unsafe { Head::of(head) }.depth.load(Relaxed);
         u16::try_from(depth).unwrap_or(u16::MAX)
     }
 }
