@@ -8,8 +8,8 @@
 //! The classes form an acyclic graph: the rank of a class is larger than the rank of every class under which its
 //! locks are acquired. The macro computes the ranks, and a cycle does not compile.
 //!
-//! The default class is [`Alone`]: such a lock is acquired while no other lock is held, and no lock is acquired
-//! under it. Most locks should have this class.
+//! The default class is [`Alone`]: such a lock is acquired while no other lock is held. No lock is acquired under it, unless
+//! `lock_order!(Alone => ..)` declares one. Most locks should have this class.
 //!
 //! [`SpinLock::with_both`](crate::SpinLock::with_both) acquires two locks of one class, in the order of their
 //! addresses.
@@ -77,7 +77,8 @@ unsafe impl LockClass for Unlocked {
     const RANK: u32 = 0;
 }
 
-/// The class of locks that are acquired while no other lock is held, and under which no lock is acquired.
+/// The class of locks that are acquired while no other lock is held, and under which only locks of the driver's classes are acquired, if
+/// [`lock_order!`](crate::lock_order!) declares that they come after this one.
 pub struct Alone;
 
 crate::lock_order!(Unlocked => Alone);
