@@ -95,8 +95,12 @@ impl Call {
         if [passed.irp, serving.irp] != [record.address(); 2] || record.is_completed() {
             return;
         }
-        // A completion routine that returns STATUS_MORE_PROCESSING_REQUIRED leaves the IRP at this driver's location.
-        let is_back = record.current() == serving.location && passed.location < serving.location;
+        // The lower driver has completed the IRP, and a completion routine that returns STATUS_MORE_PROCESSING_REQUIRED leaves it at this
+        // driver's location, which the driver skips to pass the IRP on again.
+        let (left, _) = IrpRecord::visit(&locked(&record.state), passed.location);
+        let skipped = i8::from(code == 0x205);
+        let is_here = (serving.location..=serving.location + skipped).contains(&record.current());
+        let is_back = is_here && passed.location < serving.location && left.is_some();
         self.require(is_back, Rule::PassedIrp, || {
             let what = format!(
                 "{record} was passed to the lower driver, which still has it. A driver gets an IRP back if its completion \

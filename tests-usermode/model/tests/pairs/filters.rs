@@ -87,6 +87,7 @@ const SKIPS: u8 = 0;
 const PROPAGATES: u8 = 1;
 const WAITS: u8 = 2;
 const HAS_CONTEXT: u8 = 3;
+const WAITS_AND_SKIPS: u8 = 4;
 /// The mistakes.
 const COMPLETES_FAILED: u8 = 10;
 const NEVER_CONTINUES: u8 = 11;
@@ -107,6 +108,7 @@ const ROUTINE_FOR_SUCCESS: u8 = 25;
 const DOES_NOT_WAIT: u8 = 26;
 const COPIES_ALL: u8 = 27;
 const CALLS_NOTHING: u8 = 28;
+const SKIPS_AFTER: u8 = 29;
 
 struct Filter<const M: u8>;
 
@@ -127,7 +129,7 @@ unsafe extern "C" fn completed<const M: u8>(
 ) -> NTSTATUS {
     let context = context.cast::<Context>();
     match M {
-        WAITS | WAITS_FOR_A_TIME | DOES_NOT_WAIT => {
+        WAITS | WAITS_FOR_A_TIME | DOES_NOT_WAIT | WAITS_AND_SKIPS | SKIPS_AFTER => {
             // SAFETY: only the address is computed.
             set_event(unsafe { (*context).event.get() });
             return STATUS_MORE_PROCESSING_REQUIRED;
@@ -211,18 +213,21 @@ impl<const M: u8> Steps for Filter<M> {
             | COMPLETES_AND_CONTINUES
             | MARKS_ALWAYS
             | ACQUIRES_MUTEX => pass::<M, _>(lower, irp, own),
-            WAITS | WAITS_FOR_A_TIME | DOES_NOT_WAIT => {
+            WAITS | WAITS_FOR_A_TIME | DOES_NOT_WAIT | WAITS_AND_SKIPS | SKIPS_AFTER => {
                 let context = Context {
                     event: UnsafeCell::new(KEVENT { Header: [0; 3] }),
                 };
                 initialise_event(context.event.get());
                 pass::<M, _>(lower, irp, &raw const context);
-                if M == WAITS {
+                if M == WAITS || M == WAITS_AND_SKIPS {
                     wait(context.event.get());
                 } else if M == WAITS_FOR_A_TIME
                     && wait_for(context.event.get(), 10) == nt::STATUS_TIMEOUT
                 {
                     return STATUS_PENDING;
+                }
+                if M == WAITS_AND_SKIPS || M == SKIPS_AFTER {
+                    return skip(lower, irp);
                 }
                 complete(irp, STATUS_SUCCESS)
             }
@@ -347,6 +352,8 @@ pairs! {
         sent::<ROUTINE_FOR_SUCCESS, FAIL>, sent::<HAS_CONTEXT, FAIL>, Pool, "";
     irp_is_completed_while_the_lower_driver_has_it:
         sent::<DOES_NOT_WAIT, LATER>, sent::<WAITS, LATER>, PassedIrp, "still has it";
+    irp_is_passed_down_again_while_the_lower_driver_has_it:
+        sent::<SKIPS_AFTER, LATER>, sent::<WAITS_AND_SKIPS, LATER>, PassedIrp, "still has it";
     stack_location_is_copied_with_its_completion_routine:
         sent_through_two::<COPIES_ALL, NOW>, sent_through_two::<SKIPS, NOW>, StackLocation, "called twice";
     irp_is_passed_to_no_device:
