@@ -1,6 +1,11 @@
 //! Event objects.
 
-use core::{cell::UnsafeCell, marker::PhantomPinned, time::Duration};
+use core::{
+    cell::UnsafeCell,
+    marker::PhantomPinned,
+    sync::atomic::{Ordering, fence},
+    time::Duration,
+};
 
 use pinned_init::{PinInit, pin_data, pin_init, pin_init_from_closure};
 
@@ -116,6 +121,8 @@ impl Event {
 
     /// Clears the event (`KeClearEvent`).
     ///
+    /// A thread that clears the event, then finds nothing to do, and waits, misses nothing that another thread leaves before it sets the event.
+    ///
     /// WDK: [KeClearEvent](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keclearevent).
     ///
     /// # IRQL
@@ -124,6 +131,9 @@ impl Event {
     pub fn clear<L: AtMostDispatch>(&self, _irql: &mut L) {
         // SAFETY: the event was initialised in place.
         unsafe { nt::KeClearEvent(self.object()) };
+        // The routine is one write. Without the fence, a processor could find a list empty before it clears the event that another thread has
+        // set after it pushed to the list.
+        fence(Ordering::SeqCst);
     }
 
     /// Waits until the event is set (`KeWaitForSingleObject`).

@@ -1,23 +1,24 @@
 //! What a thread leaves on a list without a lock is found by the routine that takes it from there, or the routine is called again: a request
-//! that is kept while its file is cleaned up or the device is removed, and work for a work item.
+//! that is kept while its file is cleaned up or the device is removed, and work for a work item or for a thread that waits for an event.
 
 use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
     thread,
+    time::Duration,
 };
 
 use nt::{STATUS_CANCELLED, STATUS_DELETE_PENDING};
-use pinned_init::PinInit;
+use pinned_init::{PinInit, stack_pin_init};
 use wdm::{
-    Device, Error, Handled, Irp, Lookaside, NewDevice, NtStatus, PassiveLevel, PendedIrp, SList,
-    Shared, WorkItem, WorkItemRoutine,
+    Device, Error, Event, EventType, Handled, Irp, Lookaside, NewDevice, NtStatus, PassiveLevel,
+    PendedIrp, SList, Shared, WorkItem, WorkItemRoutine,
 };
 
 use crate::{
     TIMES,
     kernel::{
         Kernel,
-        io::{File, Loaded, at_add_device},
+        io::{File, Loaded, at_add_device, at_passive},
     },
 };
 
@@ -128,4 +129,34 @@ fn a_work_item_finds_what_was_pushed_before_it_was_queued() {
     });
     // The driver is unloaded, so the work item has run.
     assert_eq!(TAKEN.load(Relaxed), TIMES);
+}
+
+#[test]
+fn a_thread_finds_what_was_pushed_before_the_event_was_set() {
+    let _kernel = Kernel::start();
+    at_passive(|irql| {
+        let memory = Lookaside::new(irql).expect("memory");
+        for _ in 0..TIMES {
+            let list = SList::new();
+            stack_pin_init!(let event = Event::new(EventType::Notification, true));
+            let event: &Event = &event;
+            let body = |number: u32, irql: &mut PassiveLevel| {
+                if number == 1 {
+                    list.push(memory.allocate(()).expect("memory"));
+                    event.set(irql);
+                    return;
+                }
+                loop {
+                    event.wait(irql);
+                    // Enough time for the other thread to push, and to set the event, which is set already.
+                    thread::sleep(Duration::from_millis(1));
+                    event.clear(irql);
+                    if list.pop().is_some() {
+                        break;
+                    }
+                }
+            };
+            wdm::thread::run(2, irql, &body).expect("threads");
+        }
+    });
 }

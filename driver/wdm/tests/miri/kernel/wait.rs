@@ -2,7 +2,10 @@
 
 use core::ffi::c_void;
 use std::{
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{
+        Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread::JoinHandle,
 };
 
@@ -13,7 +16,7 @@ use nt::{
 
 use super::{Sent, free, io, irql::assert_passive, lock, make, routines};
 
-/// Locked while an event is read or changed.
+/// Locked while an event is read, set or waited for.
 static DISPATCHER: Mutex<()> = Mutex::new(());
 
 /// Notified when an event is set.
@@ -26,7 +29,7 @@ static WORKERS: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
 #[repr(C)]
 struct Event {
     kind: _EVENT_TYPE::Type,
-    signaled: bool,
+    signaled: AtomicBool,
     reserved: [u64; 2],
 }
 
@@ -49,7 +52,7 @@ pub fn join_workers() {
 
 routines! {
     fn KeInitializeEvent(event: *mut KEVENT, kind: _EVENT_TYPE::Type, state: u8) {
-        let new = Event { kind, signaled: state != 0, reserved: [0; 2] };
+        let new = Event { kind, signaled: (state != 0).into(), reserved: [0; 2] };
         // SAFETY: the caller passes valid memory for the event.
         unsafe { event.cast::<Event>().write(new) };
     }
@@ -57,16 +60,16 @@ routines! {
     fn KeSetEvent(event: *mut KEVENT, _increment: i32, _wait: u8) -> i32 {
         let held = lock(&DISPATCHER);
         // SAFETY: the caller passes an initialised event. A waiting thread reads it after the mutex is unlocked.
-        let was = unsafe { core::mem::replace(&mut (*event.cast::<Event>()).signaled, true) };
+        let was = unsafe { &(*event.cast::<Event>()).signaled }.swap(true, Relaxed);
         SIGNALED.notify_all();
         drop(held);
         i32::from(was)
     }
 
     fn KeClearEvent(event: *mut KEVENT) {
-        let _held = lock(&DISPATCHER);
+        // As in NT, one write without a barrier.
         // SAFETY: the caller passes an initialised event.
-        unsafe { (*event.cast::<Event>()).signaled = false };
+        unsafe { &(*event.cast::<Event>()).signaled }.store(false, Relaxed);
     }
 
     fn KeWaitForSingleObject(
@@ -82,7 +85,7 @@ routines! {
         loop {
             // SAFETY: the caller passes an initialised event, which stays valid during the wait; the mutex is
             // locked.
-            if unsafe { (*event).signaled } {
+            if unsafe { &(*event).signaled }.load(Relaxed) {
                 break;
             }
             held = SIGNALED.wait(held).unwrap_or_else(PoisonError::into_inner);
@@ -90,7 +93,7 @@ routines! {
         // SAFETY: as above.
         if unsafe { (*event).kind } == _EVENT_TYPE::SynchronizationEvent {
             // SAFETY: as above.
-            unsafe { (*event).signaled = false };
+            unsafe { &(*event).signaled }.store(false, Relaxed);
         }
         STATUS_SUCCESS
     }
