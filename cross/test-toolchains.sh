@@ -58,7 +58,7 @@ if [[ -x /usr/bin/rustc && -x /usr/bin/rustdoc ]]; then
 fi
 
 if [[ ${seen[*]} != *nightly* ]]; then
-    say "names of functions in the v0 mangling, which is a nightly compiler's: ${seen[0]}"
+    say "tests of function names with v0 mangling, the default of nightly compilers: ${seen[0]}"
     RUSTFLAGS=-Csymbol-mangling-version=v0 \
         cargo test --quiet --target-dir "$target" --package ntmodel --package interlock-explore --test callers --test fault_injection
 fi

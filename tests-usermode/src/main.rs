@@ -7,7 +7,7 @@ mod client;
 mod commands;
 #[cfg_attr(
     not(any(windows, test)),
-    expect(dead_code, reason = "only Windows has the facts")
+    expect(dead_code, reason = "only Windows has the data to check")
 )]
 mod doctor;
 mod error;

@@ -2,13 +2,13 @@
 //! `interlock_abi`.
 //!
 //! ```text
-//!   draw ──► Step ──► Reference   the expected outcome, and which requests end how
+//!   draw ──► Step ──► Reference   the expected outcome, the requests that end, and their answers
 //!               │
 //!               └───► System      the actual outcome: the model kernel, or the installed driver
 //! ```
 //!
-//! Any part of a sequence is a sequence: a step names a file or a request by a number, modulo how many there are, and a step
-//! that does not apply is skipped. So a sequence that fails is shortened by leaving out steps.
+//! Any subset of the steps is a valid sequence: a step refers to a file or a request by an index, modulo their count, and a step
+//! that does not apply is skipped. So a sequence that fails can be shortened by removing steps.
 
 mod answer;
 mod draw;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the C twin of interlock.sys into target/twin/twin.sys, with DWARF, which has its routines and source lines.
+# Builds the C twin of interlock.sys into target/twin/twin.sys, with DWARF debug information (names of routines, source lines).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -23,7 +23,7 @@ for source in "$here"/*.c; do
     objects+=("$object")
 done
 
-# The import libraries hold what the driver's do.
+# The import libraries contain the same names as those of interlock.sys.
 imports=cross/cargo-interlock/imports
 library() {
     { printf 'LIBRARY %s\nEXPORTS\n' "$1"; cat; } > "$out/$2.def"
@@ -32,7 +32,7 @@ library() {
 { awk '$2 == "ntoskrnl.exe" { print $1 }' "$imports/wdk.txt"; grep -v '^#' "$imports/more.txt"; } | library ntoskrnl.exe ntoskrnl
 awk '$2 == "HAL.dll" { print $1 }' "$imports/wdk.txt" | library HAL.dll hal
 
-# The arguments that the driver is linked with. The sections are resident.
+# The same arguments as for interlock.sys. The sections are nonpaged.
 lld-link-19 "/out:$out/twin.sys" /driver /subsystem:native,10.00 /osversion:10.0 /entry:DriverEntry /nodefaultlib \
     /nxcompat /dynamicbase /integritycheck /manifest:no /opt:ref,icf /release /brepro \
     /section:.text,ERP /section:.rdata,RP /section:.pdata,RP \

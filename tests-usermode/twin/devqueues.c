@@ -1,11 +1,11 @@
-/* Device queues: their order, and that one request is served at a time. */
+/* Device queues: checks the order of the requests, and that one request is served at a time. */
 
 #include "routine.h"
 
 typedef struct {
     KDEVICE_QUEUE_ENTRY Entry;
-    ULONG64 Number;      /* the node of the call, or the number of the thread; also the key */
-    volatile LONG Waits; /* it was submitted and is not served yet */
+    ULONG64 Number;      /* the value in the call, or the number of the thread; also the key */
+    volatile LONG Waits; /* TRUE from the submission until the request is served */
 } REQUEST;
 
 static BOOLEAN ByKey(ULONG Routine)

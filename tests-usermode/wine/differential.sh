@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the same random sequences on the model kernel and, with the installed driver, under Wine, and compares the outcome of each step:
-#   differential.sh [COUNT [SEED]]     COUNT sequences, from SEED on [default: 100, from a random seed]
-# The transcripts are in target/wine. Exit code: 0 if they are the same, 1 if they differ, 2 if they could not be made.
+#   differential.sh [COUNT [SEED]]     COUNT sequences, starting with SEED [default: 100, starting with a random seed]
+# The transcripts are in target/wine. Exit code: 0 if they are the same, 1 if they differ, 2 if a run could not start.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -15,7 +15,7 @@ mkdir -p target/wine
 rm -f "$model" "$wine"
 cargo build --quiet --package interlock-harness
 target/debug/harness sequence --kernel model --seed "$seed" --count "$count" --output "$model"
-# A sequence with an unexpected outcome ends the run. The transcripts up to there can still be compared.
+# A sequence with an unexpected outcome ends the run. The transcripts up to this sequence can still be compared.
 status=0
 tests-usermode/wine/run.sh sequence --seed "$seed" --count "$count" --output "$wine" || status=$?
 [[ -e $wine ]] || exit "$status"

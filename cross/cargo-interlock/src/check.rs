@@ -94,16 +94,16 @@ fn headers(image: &Image) -> Vec<Finding> {
     );
     let are_right = windows == WINDOWS && subsystem_version == WINDOWS;
     let versions = expect(are_right, &versions, &versions);
-    let alignment = format!("sections on {align:#x}, in the file on {file_align:#x}");
+    let alignment = format!("sections to {align:#x} in memory, to {file_align:#x} in the file");
     let is_right = align == 0x1000 && file_align >= 0x200;
     let alignment = expect(is_right, &alignment, &alignment);
     vec![
         ("subsystem", subsystem),
         ("versions", versions),
-        ("no execution of data", flag(NX_COMPAT, "NX_COMPAT")),
-        ("any address", flag(DYNAMIC_BASE, "DYNAMIC_BASE")),
+        ("data is not executable", flag(NX_COMPAT, "NX_COMPAT")),
+        ("loads at any address", flag(DYNAMIC_BASE, "DYNAMIC_BASE")),
         (
-            "any 64-bit address",
+            "loads at any 64-bit address",
             flag(HIGH_ENTROPY_VA, "HIGH_ENTROPY_VA"),
         ),
         (
@@ -123,7 +123,7 @@ fn sections(sections: &[Section]) -> Vec<Finding> {
             without(sections, |section| section.flags.0 == 0),
         ),
         (
-            "nothing writable and executable",
+            "no section is writable and executable",
             without(sections, |section| {
                 has(section, IMAGE_SCN_MEM_WRITE | IMAGE_SCN_MEM_EXECUTE)
             }),
@@ -150,7 +150,7 @@ fn sections(sections: &[Section]) -> Vec<Finding> {
 }
 
 fn contents(image: &Image, arch: Arch, pdb: &str, private_paths: &[String]) -> Vec<Finding> {
-    let named = image.pdb().unwrap_or_else(|| "none is named".into());
+    let named = image.pdb().unwrap_or_else(|| "none".into());
     vec![
         ("relocations", relocations(image)),
         ("entry point", entry_point(image)),

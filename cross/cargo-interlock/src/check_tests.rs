@@ -56,9 +56,9 @@ fn subsystem() {
 #[test]
 fn dll_characteristics() {
     for (flag, name) in [
-        (NX_COMPAT, "no execution of data"),
-        (DYNAMIC_BASE, "any address"),
-        (HIGH_ENTROPY_VA, "any 64-bit address"),
+        (NX_COMPAT, "data is not executable"),
+        (DYNAMIC_BASE, "loads at any address"),
+        (HIGH_ENTROPY_VA, "loads at any 64-bit address"),
         (FORCE_INTEGRITY, "signature required"),
     ] {
         assert_eq!(failures_after(|image| image.dll_flags.0 &= !flag.0), [name]);
@@ -95,7 +95,7 @@ fn section_without_flags() {
 #[test]
 fn writable_and_executable() {
     let change = |image: &mut Sample| image.sections[0].1 |= IMAGE_SCN_MEM_WRITE.0;
-    assert_eq!(failures_after(change), ["nothing writable and executable"]);
+    assert_eq!(failures_after(change), ["no section is writable and executable"]);
 }
 
 #[test]

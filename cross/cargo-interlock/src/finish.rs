@@ -39,7 +39,7 @@ pub fn finish(data: &[u8]) -> Result<Vec<u8>, String> {
 /// Returns the flags that a section must have in a kernel image.
 fn kernel_flags(name: &str, flags: SectionFlags) -> SectionFlags {
     if flags.0 == 0 {
-        // lld-link keeps such a section, which is only for the linker. The kernel refuses to map it.
+        // Only the linker uses such a section, but lld-link keeps it in the image, and the kernel refuses to map it.
         IMAGE_SCN_CNT_INITIALIZED_DATA | IMAGE_SCN_MEM_READ | IMAGE_SCN_MEM_DISCARDABLE
     } else if is_pageable(name) {
         flags.without(IMAGE_SCN_MEM_NOT_PAGED | IMAGE_SCN_MEM_DISCARDABLE)
@@ -57,7 +57,7 @@ fn kernel_flags(name: &str, flags: SectionFlags) -> SectionFlags {
 fn put(data: &mut [u8], offset: usize, value: u32) -> Result<(), String> {
     let field = data
         .get_mut(offset..offset + 4)
-        .ok_or("is cut off within its headers")?;
+        .ok_or("is truncated within its headers")?;
     field.copy_from_slice(&value.to_le_bytes());
     Ok(())
 }
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn image_that_is_cut_off_is_refused() {
+    fn truncated_image_is_refused() {
         let image = crate::sample::image();
         for length in [0, 1, 64, 200] {
             assert!(finish(&image[..length]).is_err(), "{length} bytes");

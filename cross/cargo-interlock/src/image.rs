@@ -74,7 +74,7 @@ impl<'data> Image<'data> {
             end = start;
         }
         let part =
-            |range: Range<usize>| self.data.get(range).ok_or("is cut off within its headers");
+            |range: Range<usize>| self.data.get(range).ok_or("is truncated within its headers");
         Ok([
             part(0..checksum)?,
             part(checksum + size_of::<u32>()..entry)?,

@@ -45,7 +45,7 @@ fn import_libraries_contain_the_exports_of_the_kernel() {
 }
 
 #[test]
-fn name_is_judged_with_its_dll_and_architecture() {
+fn import_is_allowed_by_dll_name_and_architecture() {
     for (dll, name, amd64, arm64) in [
         (KERNEL, "DbgPrintEx", true, true),
         ("NTOSKRNL.EXE", "DbgPrintEx", true, true),
@@ -72,7 +72,7 @@ fn name_is_judged_with_its_dll_and_architecture() {
 }
 
 #[test]
-fn name_that_windows_10_2004_lacks_is_said_so() {
+fn refusal_of_a_newer_name_names_windows_10_2004() {
     let refusal = refusal(Arch::X64, KERNEL, "ExSecurePoolUpdate").unwrap();
     assert!(refusal.contains("Windows 10 2004 lacks it"), "{refusal}");
 }

@@ -21,7 +21,7 @@ pub struct Pdb {
 
 /// The result for a file.
 pub struct Checked {
-    /// The number of the program's types that it shows.
+    /// The number of the program's types that the file shows.
     pub types: usize,
     /// The number of expressions that were checked.
     pub expressions: usize,
@@ -67,7 +67,7 @@ fn check(text: &str, types: &Types, must_hold: bool) -> Result<Checked, Vec<Stri
         let pattern = node.attribute("Name").unwrap_or_default();
         let matching = types.matching(pattern);
         if !node.has_tag_name((namespace(&node), "Type")) {
-            check.error(&node, "is not understood");
+            check.error(&node, "this element is not supported");
         } else if matching.is_empty() {
             check.error(&node, &format!("the PDB has no type {pattern}"));
         }
@@ -148,7 +148,7 @@ impl Check {
                 self.children(node, &mut scope.clone());
             }
             "Break" => {}
-            _ => self.error(node, "is not understood"),
+            _ => self.error(node, "this element is not supported"),
         }
     }
 

@@ -62,7 +62,7 @@ fn packages_have_the_licences_and_a_readme() {
                 [folder.as_std_path(), &root].map(|folder| fs::read(folder.join(name)));
             assert!(
                 copy.unwrap() == original.unwrap(),
-                "{folder}/{name} is another text"
+                "{folder}/{name} differs from {name} in the root folder"
             );
         }
         assert!(

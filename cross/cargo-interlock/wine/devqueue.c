@@ -29,7 +29,7 @@ static PKDEVICE_QUEUE_ENTRY entry_at(PLIST_ENTRY link)
     return CONTAINING_RECORD(link, KDEVICE_QUEUE_ENTRY, DeviceListEntry);
 }
 
-/* The first link of the queue whose entry's key is at least `key`, or the queue's head. */
+/* Returns the link of the first entry whose key is at least `key`, or the queue's head. */
 static PLIST_ENTRY first_from(PKDEVICE_QUEUE queue, ULONG64 key)
 {
     PLIST_ENTRY head = &queue->DeviceListHead, link = head->Flink;

@@ -2,7 +2,7 @@
 # Installs a driver under Wine, opens its device, and removes it again:
 #   driver.sh NAME TARGET [--no-inf] [--debug-log] [-- COMMAND ARGUMENT...]
 # The driver is that of TARGET/interlock. COMMAND is a program for Windows, which runs while the driver is installed.
-# --no-inf makes a service instead, for a driver of a control device, which COMMAND opens. A driver with the INF of a filter is also
+# --no-inf creates a service instead, for a driver with a control device, which COMMAND opens. A driver with the INF of a filter is also
 # loaded as a service, since Wine never calls a filter's AddDevice. --debug-log writes the output of DbgPrintEx to TARGET/wine/wine.log.
 #
 # Passes if the driver or its device starts and COMMAND succeeds, and if afterwards the driver is unloaded with all its pool freed, and
@@ -41,13 +41,13 @@ install() {
     if [[ -n $hardware_id ]]; then
         build_installer
         wine 120 "$work/devnode.exe" install "Z:${package//\//\\}\\$driver.inf" "$hardware_id" ||
-            failed "$driver is not installed (above)"
+            failed "$driver was not installed (see above)"
     else
-        # The service of an earlier run, which is not deleted when that ends: sc.exe can hang directly after the driver was unloaded.
+        # Deletes the service of an earlier run. A run does not delete its service: sc.exe can hang directly after the driver was unloaded.
         wine 60 sc.exe delete "$driver" > /dev/null 2>&1 || true
         wine 60 sc.exe create "$driver" type= kernel start= demand binPath= "Z:${package//\//\\}\\$driver.sys" ||
-            failed "the service $driver is not made (above)"
-        wine 60 sc.exe start "$driver" > /dev/null || failed "the service $driver does not start (above)"
+            failed "the service $driver was not created (see above)"
+        wine 60 sc.exe start "$driver" > /dev/null || failed "the service $driver did not start (see above)"
     fi
     await_service
     if [[ -n $interface ]]; then
@@ -90,8 +90,8 @@ main() {
     fi
     remove || status=1
     check_removed "$lines"
-    stop_wine || failed "a Wine process was left"
-    ((status == 0)) || failed "the driver's device or the command (above)"
+    stop_wine || failed "a Wine process is still running"
+    ((status == 0)) || failed "the driver's device or the command failed (see above)"
     say passed
 }
 

@@ -14,7 +14,7 @@
 #include "host.h"
 
 #define SEND_TAG 0x646e6553 /* Send */
-#define IRPS_KEPT 16384 /* more than can pend at one time while one request waits in line */
+#define IRPS_KEPT 16384 /* more than can be completed while a cancellation is queued */
 
 /* Routines of Wine, under the names that build.sh gives them in the import library. */
 void NTAPI wine_IofCompleteRequest(PIRP irp, CCHAR boost);
@@ -39,11 +39,11 @@ static NTSTATUS NTAPI send_result_and_keep(PDEVICE_OBJECT device, PIRP irp, void
     wine_ExFreePoolWithTag(context, 0);
     status = send.routine(device, irp, send.context);
     /* The IRP was completed before its dispatch routine returned, so it cannot have been cancelled,
-     * and Wine uses it afterwards. */
+     * and Wine still uses it. */
     if (status == STATUS_MORE_PROCESSING_REQUIRED) return status;
 
     oldest = InterlockedExchangePointer((void **)&kept[(ULONG)InterlockedIncrement(&next_kept) % IRPS_KEPT], irp);
-    /* No stack location is left in it, so this frees it and its buffer. */
+    /* All stack locations of the oldest IRP were completed, so this call frees the IRP and its buffer. */
     if (oldest) wine_IofCompleteRequest(oldest, IO_NO_INCREMENT);
     return STATUS_MORE_PROCESSING_REQUIRED;
 }

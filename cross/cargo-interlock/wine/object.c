@@ -1,6 +1,6 @@
 /*
  * Handles. Under Wine a driver runs in winedevice.exe. A handle of the process that sent a request
- * is not a handle of that process, so Wine does not accept it. Wine also does not open a device
+ * is not valid in winedevice.exe, so Wine does not accept it. Wine also does not open a device
  * object by pointer, since it stores no security descriptor for it.
  */
 
@@ -9,8 +9,7 @@
 
 #include "host.h"
 
-#define IS_DEVICE 3 /* the type of a DEVICE_OBJECT */
-#define OF_THIS_PROCESS ((HANDLE)(LONG_PTR)-1)
+#define CURRENT_PROCESS ((HANDLE)(LONG_PTR)-1)
 
 /* Routines of Wine, under the names that build.sh gives them in the import library. */
 NTSTATUS NTAPI wine_ObReferenceObjectByHandle(HANDLE handle, ACCESS_MASK access, POBJECT_TYPE type, KPROCESSOR_MODE mode,
@@ -35,7 +34,7 @@ NTSTATUS NTAPI ObReferenceObjectByHandle(HANDLE handle, ACCESS_MASK access, POBJ
     if (mode == KernelMode) return wine_ObReferenceObjectByHandle(handle, access, type, mode, object, information);
     status = wine_ZwOpenProcess(&process, PROCESS_DUP_HANDLE, &attributes, &sender);
     if (status) return status;
-    status = wine_ZwDuplicateObject(process, handle, OF_THIS_PROCESS, &duplicate, access, 0, 0);
+    status = wine_ZwDuplicateObject(process, handle, CURRENT_PROCESS, &duplicate, access, 0, 0);
     wine_ZwClose(process);
     if (status) return status;
     status = wine_ObReferenceObjectByHandle(duplicate, access, type, KernelMode, object, information);
@@ -46,7 +45,7 @@ NTSTATUS NTAPI ObReferenceObjectByHandle(HANDLE handle, ACCESS_MASK access, POBJ
 NTSTATUS NTAPI ObOpenObjectByPointer(PVOID object, ULONG attributes, PACCESS_STATE state, ACCESS_MASK access, POBJECT_TYPE type,
                                      KPROCESSOR_MODE mode, PHANDLE handle)
 {
-    if (*(CSHORT *)object == IS_DEVICE && !type && mode == KernelMode)
+    if (*(CSHORT *)object == IO_TYPE_DEVICE && !type && mode == KernelMode)
         return wine_ZwCreateEvent(handle, access, NULL, NotificationEvent, FALSE);
     return wine_ObOpenObjectByPointer(object, attributes, state, access, type, mode, handle);
 }

@@ -1,4 +1,4 @@
-/* The accounting of the pool that ExAllocatePool2 allocates, for each image that calls it. */
+/* The pool memory that each image has allocated with ExAllocatePool2. */
 
 #ifndef POOL_H
 #define POOL_H
@@ -7,8 +7,8 @@
 
 /* The totals that ZwUnloadDriver reports. */
 struct pool_totals {
-    SIZE_T allocated, freed; /* blocks, ever */
-    SIZE_T blocks, bytes;    /* not freed */
+    SIZE_T allocated, freed; /* the number of allocations and of frees */
+    SIZE_T blocks, bytes;    /* the blocks that are not freed */
 };
 
 /* `caller` is an address in the image that the block is counted for. Returns NULL if Wine has no

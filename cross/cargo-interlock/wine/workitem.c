@@ -27,14 +27,14 @@ struct driver {
     struct driver *next;
     PDRIVER_OBJECT object;
     PDRIVER_UNLOAD unload;
-    volatile LONG active; /* routines that are queued or run */
+    volatile LONG active; /* routines that are queued or running */
     LONG items;
 };
 
 /* The contents of a driver's IO_WORKITEM. */
 struct item {
     struct item *next;
-    PIO_WORKITEM wines;
+    PIO_WORKITEM wine_item;
     PDEVICE_OBJECT device;
     struct driver *driver;
     PIO_WORKITEM_ROUTINE routine;
@@ -113,11 +113,11 @@ PIO_WORKITEM NTAPI IoAllocateWorkItem(PDEVICE_OBJECT device)
     check_irql(__func__, CALLER);
     item = wine_ExAllocatePoolWithTag(NonPagedPool, sizeof(*item), WORK_TAG);
     if (!item) return NULL;
-    *item = (struct item){.wines = wine_IoAllocateWorkItem(device), .device = device};
+    *item = (struct item){.wine_item = wine_IoAllocateWorkItem(device), .device = device};
     spare = wine_ExAllocatePoolWithTag(NonPagedPool, sizeof(*spare), WORK_TAG);
-    if (!item->wines || !spare)
+    if (!item->wine_item || !spare)
     {
-        if (item->wines) wine_IoFreeWorkItem(item->wines);
+        if (item->wine_item) wine_IoFreeWorkItem(item->wine_item);
         if (spare) wine_ExFreePoolWithTag(spare, WORK_TAG);
         wine_ExFreePoolWithTag(item, WORK_TAG);
         return NULL;
@@ -155,7 +155,7 @@ void NTAPI IoFreeWorkItem(PIO_WORKITEM freed)
     if (!link) violation(CALLER, "%s of something that is not a work item", __func__);
     if (queued) violation(CALLER, "%s of a work item that is queued", __func__);
     if (!item) return;
-    wine_IoFreeWorkItem(item->wines);
+    wine_IoFreeWorkItem(item->wine_item);
     wine_ExFreePoolWithTag(item, WORK_TAG);
 }
 
@@ -167,7 +167,7 @@ static void NTAPI run(PDEVICE_OBJECT device, void *context)
     struct driver *driver;
     union thread after;
 
-    /* The item can be queued again or freed from here on. */
+    /* From here on the driver can queue the item again, or free it. */
     spin_lock_enter(&lock, CALLER);
     routine = item->routine;
     context = item->context;
@@ -209,5 +209,5 @@ void NTAPI IoQueueWorkItem(PIO_WORKITEM queued, PIO_WORKITEM_ROUTINE routine, WO
 
     if (!link) violation(CALLER, "%s of something that is not a work item", __func__);
     if (was_queued) violation(CALLER, "%s of a work item that is queued", __func__);
-    if (item) wine_IoQueueWorkItem(item->wines, run, type, item);
+    if (item) wine_IoQueueWorkItem(item->wine_item, run, type, item);
 }

@@ -14,7 +14,7 @@ pub const PEND: u32 = 0x22_2000;
 pub const COMPLETE: u32 = 0x22_3000;
 
 /// How long a request may take. An exploration takes no time: it reports a request that is never completed as a hang.
-const LONG: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A loaded driver, its started device and an open file.
 pub struct Harness {
@@ -121,7 +121,7 @@ impl Harness {
 
     /// Waits for a request to end, and checks that its status is one of these; returns the status.
     pub fn end(&self, request: &Request, allowed: &[i32]) -> i32 {
-        let end = request.wait(LONG).map(|end| end.status);
+        let end = request.wait(TIMEOUT).map(|end| end.status);
         self.verify(end.is_some_and(|end| allowed.contains(&end)), || {
             format!("a request ended with {end:#x?}, but may end only with {allowed:#x?}")
         });

@@ -54,7 +54,7 @@ const RELEASE: &str = "KeReleaseSpinLock";
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinitializespinlock>: an inline function for x64 before
 /// Windows 8, which sets the lock to zero.
 #[test]
-fn an_image_that_imports_no_initialisation_of_spin_locks_has_locks_of_zero() {
+fn an_image_that_does_not_import_keinitializespinlock_may_use_zeroed_locks() {
     let inline = locks(&[ACQUIRE, RELEASE]);
     load(&Kernel::new(Config::default()), &inline);
     let exported = locks(&[ACQUIRE, RELEASE, "KeInitializeSpinLock"]);
@@ -92,8 +92,8 @@ fn distance(code: &[u8], to: u32) -> [u8; 4] {
     to.wrapping_sub(next).to_le_bytes()
 }
 
-/// An image with a pageable section at 5000h. It raises the IRQL, and may lower it again, before these instructions with the
-/// distance to the section.
+/// An image with a pageable section at 5000h. It raises the IRQL, lowers it again if `lowers` is set, and executes `instruction`, whose
+/// operand is the distance to the section.
 fn pageable(lowers: bool, instruction: &[u8]) -> ImageFile {
     // sub rsp, 28h; mov eax, [the section]; mov cl, 2; call KfRaiseIrql
     let mut code = vec![0x48, 0x83, 0xec, 0x28, 0x8b, 0x05];
@@ -135,8 +135,8 @@ fn a_pageable_section_is_not_used_at_dispatch_level() {
     }
 }
 
-/// As `pageable`, for an image that locks the section before it raises the IRQL, and unlocks it before it accesses the section or
-/// not.
+/// An image like that of `pageable`, which locks the section before it raises the IRQL. If `unlocks` is set, it also unlocks the section
+/// before that.
 fn locked(unlocks: bool) -> ImageFile {
     // push rbx; sub rsp, 20h; lea rcx, [the section]; call MmLockPagableDataSection; mov rbx, rax
     let mut code = vec![0x53, 0x48, 0x83, 0xec, 0x20, 0x48, 0x8d, 0x0d];
@@ -238,9 +238,9 @@ fn a_call_of_a_routine_that_the_model_lacks_stops_the_system() {
     );
 }
 
-/// An image that queries the address of a routine, and may call it. It fails with `FAILED`, or with another status if there is no
-/// such routine.
-fn asks_for(routine: &str, calls: bool) -> ImageFile {
+/// An image that queries the address of a routine, and calls it if `calls` is set. It fails with `FAILED`, or with another status if
+/// there is no such routine.
+fn queries(routine: &str, calls: bool) -> ImageFile {
     let units: Vec<u8> = routine.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let [low, high] = u16::try_from(units.len())
         .expect("it is short")
@@ -269,11 +269,11 @@ fn asks_for(routine: &str, calls: bool) -> ImageFile {
 #[test]
 fn an_image_gets_the_address_of_a_routine() {
     let kernel = Kernel::new(Config::default());
-    load(&kernel, &asks_for("KeQueryTimeIncrement", true));
+    load(&kernel, &queries("KeQueryTimeIncrement", true));
     // A routine whose address wdmsec.lib queries.
-    load(&kernel, &asks_for("IoCreateDeviceSecure", false));
-    load(&kernel, &asks_for("IoValidateDeviceIoControlAccess", false));
-    let unknown = asks_for("KeQueryTimeIncrements", true);
+    load(&kernel, &queries("IoCreateDeviceSecure", false));
+    load(&kernel, &queries("IoValidateDeviceIoControlAccess", false));
+    let unknown = queries("KeQueryTimeIncrements", true);
     let image = Image::map("older.sys", &unknown.bytes());
     let kernel = Kernel::new(Config::default());
     // SAFETY: the image is a driver that does what its description says.

@@ -111,7 +111,7 @@ impl<S: System> Run<'_, S> {
                 Outcome::Done
             }
             Step::Drain => {
-                // The reference has already executed the step and knows which requests these are.
+                // The reference has already executed the step and knows which requests end.
                 for (request, _) in self.reference.ended() {
                     self.requests[*request].1.wait(DEADLINE)?;
                 }
@@ -134,7 +134,7 @@ impl<S: System> Run<'_, S> {
         file.ok_or_else(|| Error::failed(format!("file {file:?} is not open")))
     }
 
-    /// Waits for a request to end, and checks how.
+    /// Waits for a request to end, and compares the result with the expected answer.
     fn expect_end(&mut self, request: usize, answer: &Answer) -> Result<(), String> {
         let (code, sent) = &self.requests[request];
         let end = sent.wait(DEADLINE).map_err(|error| error.to_string())?;

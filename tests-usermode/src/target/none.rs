@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 /// Returns the error of everything that needs the device.
 pub fn no_device() -> Error {
     Error::could_not_run(
-        "the device is on Windows or Wine only: run the harness.exe that was built for Windows there, \
+        "the device exists only on Windows or Wine: run the harness.exe that was built for Windows there, \
          or run on the model kernel",
     )
 }

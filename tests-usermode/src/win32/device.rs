@@ -86,7 +86,7 @@ impl Device {
     pub fn read(&self, output: Vec<u8>) -> Result<Request> {
         let io = in_flight(&[], output)?;
         let output_len = length(io.output().len())?;
-        // SAFETY: as in `submit`. A device takes an offset of 0, and no key.
+        // SAFETY: as in `submit`. The offset is 0, as for each device, and there is no key.
         let answer = unsafe {
             NtReadFile(
                 self.file.as_raw_handle(),
@@ -147,10 +147,10 @@ fn in_flight(input: &[u8], output: Vec<u8>) -> Result<Arc<InFlight>> {
 }
 
 fn length(length: usize) -> Result<u32> {
-    u32::try_from(length).map_err(|_| Error::failed("a buffer of more than 4 GiB"))
+    u32::try_from(length).map_err(|_| Error::failed("a buffer is larger than 4 GiB"))
 }
 
-/// Whether a cancel function found a request.
+/// Returns whether a cancel function found a request.
 pub(super) fn cancelled(found: windows_sys::core::BOOL, what: &str) -> Result<bool> {
     if found != 0 {
         return Ok(true);

@@ -7,5 +7,5 @@ typedef ULONG64 POOL_FLAGS;
 /* wdk-sys defines the pool flags as constants. */
 PVOID NTAPI ExAllocatePool2(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag);
 
-/* wdk-sys' PAGED_CODE calls it. */
+/* PAGED_CODE in wdk-sys calls this routine. */
 KIRQL NTAPI KeGetCurrentIrql(VOID);

@@ -5,7 +5,7 @@ use std::{error, fmt, io, path::PathBuf};
 /// The reason why a build cannot be configured.
 pub struct ConfigError(String);
 
-/// The name by which `wdk-sys` makes the error of a file operation.
+/// The name that `wdk-sys` uses for the error of a file operation.
 pub type IoError = ConfigError;
 
 impl ConfigError {

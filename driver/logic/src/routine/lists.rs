@@ -129,7 +129,7 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
             list.remove_head()
         }
     };
-    // Each thread holds at most one node, or left one for another thread to remove.
+    // A thread allocates a node, inserts it, and then removes one, so at most one node for each thread is in use.
     let zone = Zone::new(run.threads, &[], irql)?;
     run.each_round(irql, &|_, _: &mut PassiveLevel| {
         match zone.allocate(Node::new(InterlockedLong::new(FREE))) {
@@ -140,7 +140,7 @@ pub fn in_threads(run: &Run, irql: &mut PassiveLevel) -> Result<u64, Error> {
         }
         match remove() {
             Some(node) => take(run, &node),
-            // At least the node of this thread, or one in exchange for it, was in the list.
+            // The list contains the node of this thread, or another thread has left its own after it removed that one.
             None => run.check(false),
         }
     })?;

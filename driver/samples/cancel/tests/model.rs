@@ -16,7 +16,7 @@ use nt::{
 use ntmodel::{BusAnswer, Config, Device, Kernel, PowerState, Request};
 
 /// How long a request may take.
-const LONG: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 const S0: PowerState = PowerState::System(1);
 const S3: PowerState = PowerState::System(4);
@@ -27,7 +27,7 @@ const SAMPLER: BuiltDriver = BuiltDriver::device::<Sampler>("sample_cancel");
 
 /// Returns the sample that a read ended with.
 fn sample(read: &Request) -> u32 {
-    let end = read.wait(LONG).expect("the read ends");
+    let end = read.wait(TIMEOUT).expect("the read ends");
     assert_eq!((end.status, end.information), (STATUS_SUCCESS, 4));
     u32::from_ne_bytes(end.output.try_into().expect("a sample has four bytes"))
 }
@@ -41,12 +41,12 @@ fn reads_get_one_sample_each_in_their_order() {
     let reads = [(); 3].map(|()| file.read(0, 4));
     assert!(!reads[0].is_done());
     assert_eq!(reads.each_ref().map(sample), [1, 2, 3]);
-    assert!(begin.elapsed() < LONG);
+    assert!(begin.elapsed() < TIMEOUT);
     // A read without room for a sample fails immediately.
     assert_eq!(file.read(0, 3).answer(), STATUS_BUFFER_TOO_SMALL);
     // The hardware is polled again after it was idle.
     assert_eq!(sample(&file.read(0, 4)), 4);
-    assert!(POLL_INTERVAL < LONG);
+    assert!(POLL_INTERVAL < TIMEOUT);
     sampler.tear_down();
 }
 
@@ -69,7 +69,7 @@ fn waiting_reads_end_with_their_handle_and_their_device() {
 fn until(device: &Device, state: u32) {
     let begin = Instant::now();
     while device.told_power() != Some(state) {
-        assert!(begin.elapsed() < LONG, "the device does not enter {state}");
+        assert!(begin.elapsed() < TIMEOUT, "the device does not enter {state}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -91,7 +91,7 @@ fn hardware_has_power_while_reads_wait_and_the_system_works() {
     until(device, D3);
     let fails = BusAnswer::Fail(STATUS_DEVICE_POWER_FAILURE);
     device.bus_answers_power(IRP_MN_SET_POWER, fails);
-    let read = file.read(0, 4).wait(LONG).expect("the read ends");
+    let read = file.read(0, 4).wait(TIMEOUT).expect("the read ends");
     assert_eq!(read.status, STATUS_DEVICE_POWER_FAILURE);
     sampler.tear_down();
 }
@@ -105,7 +105,7 @@ fn cancel_against_the_timer() {
         // The second read is served whether or not the first is cancelled.
         let second = sample(&sampler.file.read(0, 4));
         canceller.join();
-        let first = read.wait(LONG).expect("the read ends");
+        let first = read.wait(TIMEOUT).expect("the read ends");
         assert_eq!(second, if first.status == STATUS_SUCCESS { 2 } else { 1 });
         sampler.tear_down();
     });

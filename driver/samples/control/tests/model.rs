@@ -15,7 +15,7 @@ use nt::{
 use ntmodel::{Access, Completion, Config, Driver, Faults, File, Kernel, User};
 
 /// How long a request may take.
-const LONG: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 const NAME: &str = r"\\.\InterlockControl";
 
@@ -39,7 +39,7 @@ fn with_file(test: impl FnOnce(&Kernel, &File)) {
 
 fn exchange(file: &File, code: u32, input: &[u8], output: usize) -> Completion {
     let request = file.device_control(code, input, vec![0xee; output]);
-    request.wait(LONG).expect("the request ends")
+    request.wait(TIMEOUT).expect("the request ends")
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn text_is_answered() {
 }
 
 #[test]
-fn answer_is_cut_to_the_callers_buffer() {
+fn answer_is_truncated_to_the_callers_buffer() {
     with_file(|_, file| {
         for code in [IOCTL_BUFFERED, IOCTL_OUT_DIRECT] {
             let end = exchange(file, code, b"hello\0", 4);
@@ -71,7 +71,7 @@ fn texts_are_printed_from_the_copy_and_from_the_callers_pages() {
     with_file(|kernel, file| {
         let pages = b"world".to_vec();
         let request = file.device_control(IOCTL_IN_DIRECT, b"hello", pages);
-        let end = request.wait(LONG).expect("the request ends");
+        let end = request.wait(TIMEOUT).expect("the request ends");
         assert_eq!((end.status, end.information), (STATUS_SUCCESS, 0));
         let messages = kernel.messages().concat();
         assert!(messages.contains("control: buffer: hello"), "{messages}");
@@ -96,7 +96,7 @@ fn other_requests_fail() {
     with_file(|_, file| {
         let status = exchange(file, IOCTL_BUFFERED + 1, b"hello", 4).status;
         assert_eq!(status, STATUS_INVALID_DEVICE_REQUEST);
-        let read = file.read(0, 4).wait(LONG).expect("the read ends");
+        let read = file.read(0, 4).wait(TIMEOUT).expect("the read ends");
         assert_eq!(read.status, STATUS_INVALID_DEVICE_REQUEST);
     });
 }
@@ -156,9 +156,9 @@ fn failed_load_leaves_nothing() {
 /// Users open the device while the driver is loaded and unloaded.
 fn open_at_any_time(kernel: &Arc<Kernel>) {
     let opens = [User::Ordinary, User::Administrator].map(|user| {
-        let theirs = Arc::clone(kernel);
+        let users_kernel = Arc::clone(kernel);
         kernel.actor("user", move || {
-            let opened = theirs.open_device(NAME, Access::Read, user);
+            let opened = users_kernel.open_device(NAME, Access::Read, user);
             let allowed = match opened.as_ref().err() {
                 None => user == User::Administrator,
                 Some(&STATUS_ACCESS_DENIED) => user == User::Ordinary,
@@ -166,12 +166,12 @@ fn open_at_any_time(kernel: &Arc<Kernel>) {
                     [STATUS_NO_SUCH_DEVICE, STATUS_OBJECT_NAME_NOT_FOUND].contains(error)
                 }
             };
-            theirs.verify(allowed, || {
-                format!("{user:?} has opened the device: {opened:?}")
+            users_kernel.verify(allowed, || {
+                format!("{user:?} opens the device: {opened:?}")
             });
             if let Ok(file) = opened {
                 let end = exchange(&file, IOCTL_BUFFERED, b"hello", 1);
-                theirs.verify(end.status == STATUS_SUCCESS, || format!("{end:?}"));
+                users_kernel.verify(end.status == STATUS_SUCCESS, || format!("{end:?}"));
             }
         })
     });
@@ -183,6 +183,6 @@ fn open_at_any_time(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn nobody_else_opens_the_device_in_any_order() {
+fn only_administrators_open_the_device_in_every_order() {
     hold(open_at_any_time);
 }

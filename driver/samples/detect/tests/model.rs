@@ -21,7 +21,7 @@ use ntmodel::{Access, Config, Device, Driver, File, Kernel, PowerState};
 use crate::port::Port;
 
 /// How long a request may take.
-const LONG: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 const S0: PowerState = PowerState::System(1);
 const S3: PowerState = PowerState::System(4);
@@ -75,7 +75,7 @@ fn kernel(values: &[(&str, u32)]) -> Arc<Kernel> {
 
 /// Returns how the device has identified itself.
 fn id(file: &File) -> Result<Vec<u8>, i32> {
-    let mut end = file.read(0, 16).wait(LONG).expect("the read ends");
+    let mut end = file.read(0, 16).wait(TIMEOUT).expect("the read ends");
     end.output.truncate(end.information);
     (end.status == STATUS_SUCCESS)
         .then_some(end.output)
@@ -90,7 +90,7 @@ fn until(file: &File, resets: u32) {
     };
     let begin = Instant::now();
     while is_fewer(id(file).expect("the read succeeds")) {
-        assert!(begin.elapsed() < LONG, "the device is not detected");
+        assert!(begin.elapsed() < TIMEOUT, "the device is not detected");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

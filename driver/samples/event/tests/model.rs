@@ -14,7 +14,7 @@ use ntmodel::{Access, Clock, Config, Driver, File, Kernel, Request, User, UserEv
 use zerocopy::IntoBytes;
 
 /// How long a request may take.
-const LONG: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 fn load(kernel: &Arc<Kernel>) -> Driver {
     let notifier = BuiltDriver::control::<Notifier>("sample_event");
@@ -40,7 +40,7 @@ fn notify(file: &File, event: Option<&UserEvent>, milliseconds: u64) -> Request 
 }
 
 fn end(request: &Request) -> i32 {
-    request.wait(LONG).expect("the request ends").status
+    request.wait(TIMEOUT).expect("the request ends").status
 }
 
 /// Runs a test with an open file on a kernel whose threads are the host's.

@@ -12,7 +12,7 @@ use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATU
 use ntmodel::{Access, Config, Device, Driver, File, Kernel, Request};
 
 /// How long a request may take.
-const LONG: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 const PIPE: BuiltDriver = BuiltDriver::device::<Pipe>("sample_pipe");
 const METER: BuiltDriver = BuiltDriver::filter::<Meter>("sample_filter");
@@ -73,7 +73,7 @@ fn counts(file: &File) -> [i64; 5] {
 }
 
 fn status(request: &Request) -> i32 {
-    request.wait(LONG).expect("the request ends").status
+    request.wait(TIMEOUT).expect("the request ends").status
 }
 
 #[test]

@@ -10,13 +10,13 @@ use nt::{STATUS_CANCELLED, STATUS_PENDING, STATUS_SUCCESS};
 use ntmodel::{Config, File, Kernel, Request};
 
 /// How long a request may take.
-const LONG: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 const PIPE: BuiltDriver = BuiltDriver::device::<Pipe>("sample_pipe");
 
 /// Returns the bytes that a read ended with.
 fn bytes(read: &Request) -> Vec<u8> {
-    let end = read.wait(LONG).expect("the read ends");
+    let end = read.wait(TIMEOUT).expect("the read ends");
     assert_eq!(end.status, STATUS_SUCCESS);
     let mut output = end.output;
     output.truncate(end.information);
@@ -25,7 +25,7 @@ fn bytes(read: &Request) -> Vec<u8> {
 
 /// Returns how many bytes a write took.
 fn count(write: &Request) -> usize {
-    let end = write.wait(LONG).expect("the write ends");
+    let end = write.wait(TIMEOUT).expect("the write ends");
     assert_eq!(end.status, STATUS_SUCCESS);
     end.information
 }
@@ -175,7 +175,7 @@ fn two_writers_and_a_closed_handle() {
         assert_eq!(writer.join(), 1);
         closer.join();
         let end = doomed
-            .wait(LONG)
+            .wait(TIMEOUT)
             .expect("the read of the closed handle ends");
         let taken = usize::from(end.status == STATUS_SUCCESS);
         assert_eq!(bytes(&file.read(0, 2)).len(), 2 - taken);

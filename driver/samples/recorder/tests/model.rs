@@ -23,7 +23,7 @@ use ntmodel::{
 };
 
 /// How long a request may take.
-const LONG: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `FileStandardInformation`, `FilePositionInformation` and `FileEndOfFileInformation`
 const STANDARD: u32 = 5;
@@ -71,7 +71,7 @@ fn with_file(faults: Option<&Arc<Faults>>, test: impl FnOnce(&Arc<Kernel>, &File
 }
 
 fn end(request: &Request) -> Completion {
-    request.wait(LONG).expect("the request ends")
+    request.wait(TIMEOUT).expect("the request ends")
 }
 
 fn status(request: &Request) -> i32 {

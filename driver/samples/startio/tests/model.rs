@@ -10,12 +10,12 @@ use nt::{STATUS_BUFFER_TOO_SMALL, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATU
 use ntmodel::{Clock, Config, Kernel, Request};
 
 /// How long a request may take.
-const LONG: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 const SAMPLER: BuiltDriver = BuiltDriver::device::<Sampler>("sample_startio");
 
 fn end(read: &Request) -> (i32, Vec<u8>) {
-    let end = read.wait(LONG).expect("the read ends");
+    let end = read.wait(TIMEOUT).expect("the read ends");
     (end.status, end.output)
 }
 

@@ -60,8 +60,8 @@ pub(crate) unsafe fn forward_with(
     unsafe { nt::IofCallDriver(lower, irp) }
 }
 
-/// The bit in `Flags` of this driver's stack location of a control which another driver has sent: this driver has forwarded it with a
-/// completion routine. The WDK defines no such bit for a control.
+/// A bit in `Flags` of this driver's stack location. It marks a device control of another driver that this driver has forwarded with a
+/// completion routine. The WDK defines no such bit for a device control.
 const SENT: u8 = 0x80;
 
 /// Returns whether the lower drivers must not get an IRP again: another driver has sent it, and its input may contain addresses, which the
@@ -78,9 +78,9 @@ pub(crate) unsafe fn is_used_up(irp: *mut nt::IRP) -> bool {
     was_sent && unsafe { IrpData::new(irp) }.is_control_of_a_driver()
 }
 
-/// Hides the file of an IRP from the lower drivers, in the stack location that they get, unless this is a filter, whose files they
-/// open. A function driver opens the files itself, and uses `FsContext`; a lower driver that does so too, such as another one of
-/// this crate, must not take the file for one of its own.
+/// Hides the file of an IRP from the lower drivers, in the stack location that they get, unless the device is a filter's: then the lower
+/// drivers open the files. A function driver opens the files itself, and uses `FsContext`; a lower driver that does so too, such as
+/// another driver on this crate, must not mistake the file for one of its own.
 ///
 /// # Safety
 /// The caller owns the IRP, which was sent to a device of this crate that is held; `stack` is its current stack location or the next.

@@ -10,8 +10,8 @@ use crate::{
 /// A reference to an event that a program has made and whose handle it has passed to the driver
 /// (`ObReferenceObjectByHandle`).
 ///
-/// The event object exists as long as the reference, even if the program closes its handle or ends. A driver that keeps one for
-/// an open file drops it in [`Device::cleanup`](crate::Device::cleanup) at the latest.
+/// The event object exists as long as the reference, even if the program closes its handle or ends. A driver that keeps a reference
+/// for an open file drops it in [`Device::cleanup`](crate::Device::cleanup) at the latest.
 ///
 /// Prefer a request that is pending until there is something to report: it also carries data, and it is cancelled with its
 /// thread. An event is for programs that wait for several sources at once.
@@ -97,7 +97,7 @@ impl UserEvent {
     /// At most `DISPATCH_LEVEL`.
     #[doc(alias = "KeSetEvent")]
     pub fn set<L: AtMostDispatch>(&self, _irql: &mut L) -> bool {
-        // SAFETY: the object is an event, which this references. With FALSE for Wait the routine may be called at
+        // SAFETY: the object is an event, to which `self` has a reference. With FALSE for Wait the routine may be called at
         // DISPATCH_LEVEL.
         unsafe { nt::KeSetEvent(self.object.as_ptr().cast(), 0, 0) != 0 }
     }

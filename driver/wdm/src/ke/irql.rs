@@ -73,7 +73,7 @@ pub trait NoSpinLockHeld: AtMostDispatch<Held = Unlocked> {}
 )]
 pub trait Waitable: NoSpinLockHeld {}
 
-/// The IRQL is that of the kernel's call of the routine, and the driver holds no spin lock, so it may forward IRPs.
+/// The IRQL is the one at which the kernel called the routine, and the driver holds no spin lock, so it may forward IRPs.
 #[diagnostic::on_unimplemented(
     message = "the IRQL was raised here: an IRP is forwarded at the IRQL at which it was sent",
     note = "forward it with the token of the dispatch routine, after the spin lock was released and the IRQL lowered"
@@ -110,8 +110,9 @@ impl NotRaised for PassiveLevel {}
 
 /// The token of code that runs at `DISPATCH_LEVEL` or lower and holds no spin lock.
 ///
-/// A completion routine, and a dispatch routine that other drivers call, run at the IRQL of their caller. After a Cancel routine has released the cancel spin lock, it runs at the IRQL of the caller of `IoCancelIrp`,
-/// which is not known more exactly.
+/// A completion routine, and a dispatch routine that other drivers call, run at the IRQL of their caller. A Cancel routine that has
+/// released the cancel spin lock runs at the IRQL of the caller of `IoCancelIrp`. The driver knows only that it is at most
+/// `DISPATCH_LEVEL`.
 pub struct CallerLevel {
     _not_send: NotSend,
 }
@@ -214,8 +215,8 @@ impl<C: LockClass> Dispatch for SpinLockHeld<C> {}
 ///
 /// With it, code can acquire a spin lock. It cannot wait, since two threads that each hold an object could wait for each other. It
 /// cannot complete or forward an IRP either: the completion routine of another driver would run, and could call this driver
-/// again in the same thread, where it would wait for the object that the thread holds. Or a queue would complete another IRP, call its
-/// callback again, and so on for each IRP, until the stack overflows.
+/// again in the same thread, where it would wait for the object that the thread holds. In a callback of a queue, the queue would
+/// complete another IRP and call the callback again, and so on for each IRP, until the stack overflows.
 ///
 /// `C` is the class of the innermost spin lock that is held.
 pub struct ObjectHeld<C = Unlocked> {
@@ -261,7 +262,7 @@ impl<C: LockClass> AtMostDispatch for ObjectHeld<C> {
 /// ```
 /// use wdm::{PassiveLevel, irql::raise_to_dispatch, processor};
 ///
-/// fn where_am_i(irql: &mut PassiveLevel) -> u32 {
+/// fn current_processor(irql: &mut PassiveLevel) -> u32 {
 ///     raise_to_dispatch(irql, |irql| processor::current(irql))
 /// }
 /// ```
@@ -291,7 +292,7 @@ pub(crate) const DISPATCH_LEVEL: u8 = 2;
 
 /// Returns the current IRQL.
 ///
-/// It raises and lowers the IRQL, since `KeGetCurrentIrql` is inline on some systems and an export on others.
+/// To read the IRQL, the function raises and lowers it, since `KeGetCurrentIrql` is inline on some systems and an export on others.
 pub(crate) fn current() -> u8 {
     // SAFETY: a driver on this crate runs no code above DISPATCH_LEVEL.
     let irql = unsafe { nt::KeRaiseIrqlToDpcLevel() };
@@ -300,8 +301,8 @@ pub(crate) fn current() -> u8 {
     irql
 }
 
-/// Stops the system because a value whose `Drop` has to wait was dropped above `PASSIVE_LEVEL`. A wait would hang
-/// the processor, and no wait would free memory that is in use.
+/// Stops the system because a value whose `Drop` has to wait was dropped above `PASSIVE_LEVEL`. If the drop waited, the
+/// processor would hang; if it did not wait, it would free memory that is in use.
 ///
 /// The debugger shows the type, the source line that made the value, and the IRQL.
 pub(crate) fn dropped_above_passive(what: &str, made_at: &Location<'_>) -> ! {

@@ -69,11 +69,11 @@ pub trait TimerRoutine: Send + Sync + Sized + 'static {
 #[doc(alias = "KDPC")]
 pub struct Timer<C: TimerRoutine> {
     inner: NonNull<Inner<C>>,
-    // Invariant: the routine is the one of exactly this type.
+    // Invariant: the DPC calls the routine of exactly this type.
     _routine: PhantomData<fn(C) -> C>,
 }
 
-/// What the kernel and the routine access, in a separate block, like that of a [`Dpc`](crate::Dpc).
+/// The part of a timer that the kernel and the routine access. It is in a separate block, like that of a [`Dpc`](crate::Dpc).
 #[pin_data]
 struct Inner<C> {
     #[pin]

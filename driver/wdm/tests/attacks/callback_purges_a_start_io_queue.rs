@@ -1,4 +1,4 @@
-//! A queue's callback purges a `StartIoQueue`, starts its next IRP or takes the current one back, so that the queue calls it again.
+//! A queue's callback purges a `StartIoQueue` or takes back the IRP that it serves, so that the queue calls the callback again.
 
 use std::sync::OnceLock;
 

@@ -1,4 +1,4 @@
-//! A driver without AddDevice is made from a device that has no name.
+//! `control_entry` is used for a device that does not implement `ControlDevice`, so it has no name.
 
 use pinned_init::PinInit;
 use wdm::{Device, Error, Guid, NewDevice, PassiveLevel};

@@ -1,4 +1,4 @@
-//! A guard is used to store a shorter-lived reference in a lock of `'static` ones.
+//! A guard is used to store a shorter-lived reference in a lock of `'static` references.
 
 use wdm::{SpinLockGuard};
 

@@ -1,4 +1,4 @@
-//! A lock is initialised in a value that moves.
+//! The driver runs a lock's initialiser itself, in a place that may move.
 
 use pinned_init::PinInit;
 use wdm::SpinLock;

@@ -1,4 +1,4 @@
-//! A code of the driver below is declared without the promise that it passes no address.
+//! A control code of the lower driver is declared without `unsafe`, the promise that the request passes no address.
 
 use wdm::ControlCode;
 

@@ -1,4 +1,4 @@
-//! The IRQL is raised under a mutex, for a token with which a request can be completed.
+//! The IRQL is raised while a mutex is held, to get a token with which a request can be completed.
 
 use wdm::{Mutex, PassiveLevel, irql::raise_to_dispatch};
 

@@ -1,4 +1,4 @@
-//! A filter takes the owner out of an IRP that closes a file by a pattern.
+//! A filter uses a pattern to extract the `Irp` from a `FileIrp`.
 
 use wdm::{FileIrp, Irp};
 

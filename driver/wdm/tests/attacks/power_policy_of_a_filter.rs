@@ -1,4 +1,4 @@
-//! A filter takes the power policy from the function driver.
+//! A filter becomes the power policy owner, which is the function driver.
 
 use wdm::{NewFilter, PowerPolicy};
 

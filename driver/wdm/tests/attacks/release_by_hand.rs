@@ -1,4 +1,4 @@
-//! A guard has a release that the driver defines.
+//! The driver defines how a guard releases its lock.
 
 struct Never;
 impl wdm::Release for Never {} //~ E0277

@@ -1,4 +1,4 @@
-//! The proof of a request that came back is returned for another call of the dispatch routine.
+//! A dispatch routine returns the `Handled` of another call's request, which the lower drivers have completed.
 
 use wdm::{Handled, Irp, PassiveLevel};
 

@@ -1,4 +1,4 @@
-//! A request that has returned is completed by its owner, and again as it was returned.
+//! A request that the lower drivers have completed is completed by its owner, and again through `Returned`.
 
 use wdm::{NtStatus, PassiveLevel, PendedIrp, Returned};
 

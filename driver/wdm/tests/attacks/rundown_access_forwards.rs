@@ -1,5 +1,5 @@
-//! A request is forwarded during an access: the lower driver completes it, and a driver above calls this one in the same thread,
-//! where the value is run down.
+//! A request is forwarded during an access: the lower driver completes it, and a driver above calls this driver in the same thread,
+//! which then waits for its own access when it runs the value down.
 
 use wdm::{Handled, Irp, PassiveLevel, Rundown};
 

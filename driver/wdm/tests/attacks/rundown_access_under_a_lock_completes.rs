@@ -1,4 +1,4 @@
-//! An access under a spin lock forgets the lock, and completes a request.
+//! A request is completed in an access to a rundown value, while a spin lock is held.
 
 use wdm::{NtStatus, PendedIrp, Rundown, irql::SpinLockHeld, lock_order::Alone};
 

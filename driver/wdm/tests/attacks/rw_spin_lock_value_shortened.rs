@@ -1,4 +1,4 @@
-//! A reader/writer spin lock's value becomes one of an inner frame.
+//! A reader/writer spin lock of `'static` references is used as one of shorter-lived references.
 
 use wdm::RwSpinLock;
 

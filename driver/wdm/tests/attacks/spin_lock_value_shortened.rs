@@ -1,4 +1,4 @@
-//! A lock of `'static` references is used as one of shorter-lived ones.
+//! A lock of `'static` references is used as one of shorter-lived references.
 
 use wdm::{SpinLock};
 

@@ -1,5 +1,5 @@
-//! MarkIrpPending: a dispatch routine that marks its IRP pending returns STATUS_PENDING: completing the IRP after
-//! that does not make another value to return.
+//! MarkIrpPending: a dispatch routine that marks its IRP pending must return STATUS_PENDING. If the routine completes the IRP
+//! afterwards, the completion does not return another value for the routine to return.
 
 use wdm::{Handled, Irp, NtStatus, PassiveLevel};
 

@@ -1,4 +1,4 @@
-//! The `ExInterlocked` routines. Each is one step, under a lock that only these routines use.
+//! The `ExInterlocked` routines. Each is one step under the spin lock that its caller passes, which only these routines acquire.
 
 use std::{ptr::null_mut, sync::atomic::Ordering::Relaxed};
 
@@ -42,7 +42,7 @@ impl Call {
         };
         let bug_check = BugCheck::verifier(0x1008, [lock as u64, head as u64, 0]);
         let what = format!(
-            "the list {head:#x} is accessed with the spin lock {lock:#x}, and was before with {before:#x}"
+            "the list {head:#x} is accessed with the spin lock {lock:#x}, but was accessed with {before:#x} before"
         );
         self.stop(bug_check, Rule::InterlockedLock, what);
     }

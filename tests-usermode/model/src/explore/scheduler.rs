@@ -74,14 +74,14 @@ impl<S: Scheduler> Scheduler for Recorder<S> {
     }
 }
 
-/// Replays a schedule once. Beyond its end, or when it no longer fits, any thread that can run is chosen.
+/// Replays a schedule once. After its end, or if the thread in it cannot run, the first thread that can run is chosen.
 pub(crate) struct Player {
     pub(crate) schedule: Schedule,
     pub(crate) started: bool,
     pub(crate) played: Arc<Mutex<Played>>,
 }
 
-/// The number of steps replayed.
+/// The number of steps replayed, and the first step that did not match the schedule.
 #[derive(Default)]
 pub(crate) struct Played {
     pub(crate) steps: usize,

@@ -44,7 +44,7 @@ impl Spinning {
         self.since.store(0, Relaxed);
     }
 
-    /// Records that the thread spins; returns for how long it has.
+    /// Records that the thread spins; returns how long it has been spinning.
     fn time(&self) -> Duration {
         static START: OnceLock<Instant> = OnceLock::new();
         let start = START.get_or_init(Instant::now);
@@ -75,8 +75,8 @@ impl Thread {
         }
     }
 
-    /// Counts a step of an exploration, and stops the system if there are too many: the threads that can continue do so
-    /// without an effect.
+    /// Counts a step of an exploration, and stops the system if there are too many: the threads that can continue make no
+    /// progress.
     pub(crate) fn count_step(&self, routine: &'static str) {
         if self.kernel.step_count.fetch_add(1, Ordering::Relaxed) < MOST_STEPS {
             return;

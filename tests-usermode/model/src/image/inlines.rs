@@ -9,7 +9,7 @@ use crate::image::ImageError;
 const NUMBER: [u8; 4] = 0x184_u32.to_le_bytes();
 const CURRENT_THREAD: [u8; 4] = 0x188_u32.to_le_bytes();
 
-/// Refuses code that contains such an instruction.
+/// Returns an error if the code contains one of these instructions.
 pub(super) fn refuse(code: &[u8]) -> Result<(), ImageError> {
     let found = (0..code.len()).find_map(|start| inline(&code[start..]));
     found.map_or(Ok(()), |name| Err(ImageError::Inline(name)))

@@ -28,7 +28,7 @@ pub(super) struct Paged {
 struct PagedSection {
     range: Range<usize>,
     access: Protection,
-    /// How often a driver has locked the section.
+    /// The number of times that drivers have locked the section and not unlocked it.
     locks: AtomicUsize,
 }
 
@@ -40,7 +40,7 @@ impl PagedSection {
 
 impl Paged {
     pub(super) fn new(base: usize, file: &File) -> Self {
-        // A section is pageable by its name.
+        // The name of a section determines whether it is pageable.
         let is_paged = |section: &&Section| section.name.starts_with("PAGE");
         let sections = file.sections.iter().filter(is_paged);
         let range = |start| base + start;
@@ -69,7 +69,8 @@ impl Paged {
         sections.any(|section| section.range.contains(&address) && !section.is_locked())
     }
 
-    /// Locks or unlocks the section of an address, if it is pageable. Returns whether it is not unlocked once too often.
+    /// Locks or unlocks the pageable section that contains an address, if there is one. Returns `false` for a section that is unlocked,
+    /// but is not locked.
     pub(super) fn lock(&self, address: usize, locks: bool) -> bool {
         let mut sections = self.sections.iter();
         let Some(section) = sections.find(|section| section.range.contains(&address)) else {
@@ -77,7 +78,7 @@ impl Paged {
         };
         if locks {
             section.locks.fetch_add(1, Ordering::Relaxed);
-            // It stays open from now on.
+            // `protect` leaves a locked section open.
             self.protect(false);
             return true;
         }

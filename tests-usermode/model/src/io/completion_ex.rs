@@ -41,7 +41,7 @@ impl Registered {
     }
 }
 
-/// The completion routine in the stack location, which is called in each case, so that its memory is freed.
+/// The completion routine in the stack location. It is called for every status, so that the memory of the registration is freed.
 unsafe extern "C" fn completed(
     device: *mut DEVICE_OBJECT,
     irp: *mut IRP,
@@ -70,8 +70,8 @@ unsafe extern "C" fn completed(
 }
 
 impl Call {
-    /// Stops the system if a device object is another driver's than the one that has the IRP: its driver would be kept loaded, and not
-    /// the one that has the routine.
+    /// Stops the system if the device object does not belong to the driver that has the IRP. The I/O manager would keep the wrong driver
+    /// loaded, and the driver with the routine could be unloaded.
     fn require_device_of(&self, record: &IrpRecord, device: *mut DEVICE_OBJECT) {
         if !record.has_location() || record.device().is_null() {
             return;
@@ -81,8 +81,8 @@ impl Call {
         let rule = Rule::IoSetCompletionRoutineExCheckDeviceObject;
         self.require(is_own, rule, || {
             format!(
-                "a completion routine for {record} is registered with the device object {device:?} of another driver, so that the one \
-                 that has the routine can be unloaded before it has run: pass its own device object"
+                "a completion routine for {record} is registered with the device object {device:?} of another driver, so the driver with \
+                 the routine can be unloaded before the routine has run: pass a device object of the driver with the routine"
             )
         });
     }
@@ -92,8 +92,8 @@ impl Call {
         let left = self.kernel.io().completions_ex.0.load(Ordering::SeqCst);
         self.require(left == 0, Rule::IoSetCompletionExCompleteIrp, || {
             format!(
-                "the driver is unloaded, and {left} routines of IoSetCompletionRoutineEx were not called: the memory for each is freed \
-                 after it was called, so the IRP must be sent with IoCallDriver"
+                "the driver is unloaded, and {left} routines of IoSetCompletionRoutineEx were not called: the memory of a registration is \
+                 freed after the call of its routine, so send the IRP with IoCallDriver"
             )
         });
     }

@@ -25,8 +25,8 @@ use crate::{
 const QUERY_PNP_DEVICE_STATE: u8 = 0x14;
 
 impl Call {
-    /// Waits until a stack has no other PnP request, and makes and records one that is about to be sent, unless `make` fails. The PnP
-    /// manager sends one at a time.
+    /// Waits until a stack has no other PnP request, then makes a request that is about to be sent and records it, unless `make` fails.
+    /// The PnP manager sends one request at a time.
     pub(in crate::io) fn begin_pnp<E>(
         &self,
         pdo: usize,
@@ -82,7 +82,7 @@ impl Call {
         record
     }
 
-    /// Asks the drivers of a stack for the state of its device, unless they have left the stack.
+    /// Queries the drivers of a stack for the state of its device, unless they have detached from the stack.
     fn query_state(&self, pdo: *mut DEVICE_OBJECT) {
         let parameters = IrpParameters::new(IRP_MJ_PNP, QUERY_PNP_DEVICE_STATE);
         let record = self.begin_pnp(pdo.addr(), || {

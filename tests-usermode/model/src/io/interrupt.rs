@@ -20,7 +20,7 @@ use crate::{host::Call, ke::Connection};
 const HIGH_LEVEL: u8 = 15;
 
 impl Call {
-    /// Connects a routine, whose interrupt has an IRQL; stores the interrupt object.
+    /// Connects a routine to an interrupt with this IRQL; stores the interrupt object in `place`.
     fn connect(&self, connection: Connection, irql: u8, place: *mut *mut c_void) -> NTSTATUS {
         let highest = connection.irql;
         let is_irql = irql > DISPATCH_LEVEL && (irql..HIGH_LEVEL).contains(&highest);
@@ -35,9 +35,9 @@ impl Call {
             return STATUS_INSUFFICIENT_RESOURCES;
         }
         let object = self.connect_interrupt(connection);
-        // SAFETY: the caller passes room for the object.
+        // SAFETY: the caller passes a variable for the object.
         unsafe { place.write(object) };
-        // An interrupt can come before the driver continues.
+        // An interrupt can occur before the driver continues.
         self.switch_after(self.routine(), place);
         STATUS_SUCCESS
     }
@@ -124,7 +124,7 @@ extern "C" fn IoConnectInterruptEx(parameters: *mut IO_CONNECT_INTERRUPT_PARAMET
             call.connect(connection, all.Irql, first.place)
         }
         CONNECT_LINE_BASED => call.connect_line(&first, first.routine),
-        // No device of the model has messages.
+        // No device of the model has message-signaled interrupts.
         CONNECT_MESSAGE_BASED => {
             let messages = parameters.cast::<IO_CONNECT_INTERRUPT_MESSAGE_BASED_PARAMETERS>();
             // SAFETY: the structure has the members of this version.

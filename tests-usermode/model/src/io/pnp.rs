@@ -24,8 +24,8 @@ use crate::{
     verifier::{BugCheck, Rule},
 };
 
-/// The requests that drivers must not fail: the first four by the rule `PnpRemove`, and the last by
-/// [its page](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-stop-device).
+/// The requests that drivers must not fail: the rule `PnpRemove` states it for the first four, and
+/// [its page](https://learn.microsoft.com/windows-hardware/drivers/kernel/irp-mn-stop-device) for the last.
 const MUST_SUCCEED: [u8; 5] = [
     IRP_MN_SURPRISE_REMOVAL,
     IRP_MN_CANCEL_REMOVE_DEVICE,
@@ -82,7 +82,7 @@ impl Relations {
 }
 
 impl Call {
-    /// Frees a driver's answer of a query, and releases the references to the device objects in it.
+    /// Frees a driver's answer to a query, and releases the references to the device objects in it.
     fn free_answer(&self, record: &IrpRecord, minor: u8) {
         let information = locked(&record.state).completion;
         let address = information.map_or(0, |(_, information)| information);
@@ -219,7 +219,7 @@ impl DeviceInner {
         call.kernel.tell_of_interfaces(disabled);
     }
 
-    /// `IRP_MN_REMOVE_DEVICE`, after which the drivers' device objects must be detached and deleted.
+    /// Sends `IRP_MN_REMOVE_DEVICE`, and checks that the drivers have detached and deleted their device objects.
     pub(crate) fn remove(&self, call: &Call) -> NTSTATUS {
         call.synchronise(self.object().addr());
         call.remove_children(self.pdo().addr());
@@ -294,15 +294,15 @@ impl Device {
         status
     }
 
-    /// Tells the drivers that a paging file is put on the device, or taken from it
+    /// Notifies the drivers that a paging file is created on the device, or removed from it
     /// (`IRP_MN_DEVICE_USAGE_NOTIFICATION`).
     pub fn usage_notification(&self, in_path: bool) -> NTSTATUS {
         let _attached = Attached::to(&self.kernel);
         let call = Call::enter("the PnP manager");
         let parameters = IrpParameters {
-            // Where `Parameters.UsageNotification.InPath` is.
+            // `Parameters.UsageNotification.InPath` has the same offset.
             output_length: in_path.into(),
-            // Where `Parameters.UsageNotification.Type` is.
+            // `Parameters.UsageNotification.Type` has the same offset.
             input_length: DEVICE_USAGE_TYPE_PAGING,
             ..IrpParameters::new(IRP_MJ_PNP, IRP_MN_DEVICE_USAGE_NOTIFICATION)
         };

@@ -48,7 +48,8 @@ impl IrpRecord {
         (routine, location.Context.addr())
     }
 
-    /// Clears a stack location that the completion leaves: all that its driver was called with, except for the major function.
+    /// Clears a stack location after the completion has processed it: the fields that its driver was called with, except the major
+    /// function and the device object.
     pub(in crate::io) fn clear_location(&self, location: i8) {
         // SAFETY: the stack location is inside the memory of the IRP, and the caller that completes it owns it.
         let location = unsafe { &mut *self.location(location) };

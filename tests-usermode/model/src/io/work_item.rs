@@ -26,7 +26,7 @@ use crate::{
 /// `WORKER_INVALID`
 const WORKER_INVALID: u32 = 0xe4;
 
-/// The first parameters of `WORKER_INVALID`: a queued item was queued, and so on.
+/// The first parameter of `WORKER_INVALID` for each mistake.
 const QUEUED_IS_QUEUED: u64 = 1;
 const QUEUED_IS_FREED: u64 = 2;
 const NO_OBJECT: u64 = 3;
@@ -40,7 +40,7 @@ pub(crate) struct WorkItems {
 }
 
 struct WorkItem {
-    /// Only the address is used, as that of the item; `None` if the item is in memory of the driver.
+    /// The memory whose address is that of the item, and which is not accessed; `None` if the item is in memory of the driver.
     _memory: Option<Box<u128>>,
     /// The address of the device object.
     device: usize,
@@ -61,7 +61,7 @@ impl WorkItems {
         item
     }
 
-    /// Makes an item in memory of the driver; returns whether there was none.
+    /// Records an item in memory of the driver; returns whether there was none at this address.
     fn initialise(&self, item: usize, device: usize) -> bool {
         let new = WorkItem {
             _memory: None,
@@ -103,7 +103,7 @@ impl Queued {
     fn run(self, kernel: &Kernel) {
         let call = Call::enter_noted("a work item's routine");
         footprint::touch(self.item, Access::Exclusive);
-        // From here on it can be queued again, or freed.
+        // From here on the driver can queue the item again, or free it.
         kernel.io().work_items.dequeue(self.item);
         let (device, routine, context) = (self.device, self.routine, self.context);
         match routine {
@@ -171,7 +171,7 @@ extern "C" fn IoAllocateWorkItem(device: *mut DEVICE_OBJECT) -> *mut IO_WORKITEM
 }
 
 impl Call {
-    /// Ends an item, which is not queued.
+    /// Removes an item; stops the system if there is none, or if it is queued.
     fn end_item(&self, item: *mut IO_WORKITEM) {
         let ended = locked(&self.kernel.io().work_items.items).remove(&item.addr());
         match ended {

@@ -7,7 +7,7 @@ use super::super::answer::{Answer, wrapped};
 use super::Micros;
 use crate::status::Status;
 
-/// A request that ends, and how it ends.
+/// The number of a request that ends, and its answer.
 pub type Ended = (usize, Answer);
 
 /// A pending request.
@@ -24,7 +24,7 @@ pub struct Waiting {
 pub struct Served {
     /// The request that is being served, and when its service ends.
     current: Option<(Waiting, Micros)>,
-    /// The others, in the order of arrival.
+    /// The other requests, in the order of arrival.
     waiting: Vec<Waiting>,
 }
 
@@ -46,7 +46,7 @@ impl Served {
         }
     }
 
-    /// When the current service ends.
+    /// Returns the time at which the current service ends.
     fn due(&self) -> Option<Micros> {
         self.current.as_ref().map(|(_, due)| *due)
     }
@@ -57,7 +57,7 @@ impl Served {
         let last = served.pended.key;
         let place = |waiting: &Waiting| (waiting.pended.key < last, waiting.pended.key);
         let next = self.waiting.iter().enumerate();
-        // Of equal keys, this takes the first.
+        // If several requests have the smallest key, this takes the first of them.
         if let Some((index, _)) = next.min_by_key(|(_, waiting)| place(waiting)) {
             let next = self.waiting.remove(index);
             let due = due + next.service;
@@ -82,7 +82,7 @@ pub struct Queues {
 }
 
 impl Queues {
-    /// Empty queues of a device with these counters.
+    /// Returns the empty queues of a device with these counters.
     pub fn new(counters: Counters) -> Self {
         Self {
             counters,
@@ -106,7 +106,7 @@ impl Queues {
         (waiting.request, Answer::Bytes(pended.as_bytes().into()))
     }
 
-    /// Accepts or refuses a request; returns how it ends if it ends now.
+    /// Accepts or refuses a request; returns the answer if the request ends immediately.
     pub fn pend(
         &mut self,
         request: usize,
@@ -188,7 +188,7 @@ impl Queues {
         } else {
             self.counters.aborted += count;
         }
-        // The counters do not count these.
+        // The counters do not include these requests.
         let of_routine = self.of_routine.extract_if(.., |one| matches(one.0, one.1));
         ended.extend(of_routine.map(|one| one.0));
         let end = |request| (request, Answer::Only(status));
@@ -219,7 +219,7 @@ impl Queues {
         self.end(Status::DELETE_PENDING, |_, _| true)
     }
 
-    /// Ends the next service of either queue that ends by a time; returns when it ends.
+    /// Ends the service that ends first, if it ends by `until`; returns the time and the request.
     pub fn serve_next(&mut self, until: Micros) -> Option<(Micros, Ended)> {
         let (keyed, serial) = (self.keyed.due(), self.serial.due());
         let due = keyed.into_iter().chain(serial).min()?;

@@ -1,5 +1,5 @@
 /* The declarations for ARM64 only. If `_M_ARM` is defined, mingw-w64's wdm.h includes a file of
- * this name, which mingw-w64 lacks, and leaves the spin locks to it. */
+ * this name, which mingw-w64 lacks, and does not declare the spin lock routines itself. */
 #pragma once
 
 #define PASSIVE_LEVEL 0

@@ -22,8 +22,8 @@ pub struct Power {
 pub unsafe fn power(irp: *mut IRP) -> Power {
     // SAFETY: guaranteed by the caller.
     let stack = unsafe { current_stack_location(irp) };
-    // SAFETY: the current stack location of an owned IRP is valid. Type and state, each aligned as a pointer, are where a device
-    // control has the input length and the code.
+    // SAFETY: the current stack location of an owned IRP is valid. `Type` and `State` have the same offsets as the input length and
+    // the code of a device control.
     let parameters = unsafe { addr_of!((*stack).Parameters) }.cast::<DeviceIoControl>();
     // SAFETY: the caller guarantees that the power manager initialised this member of the union.
     let kind = unsafe { (*parameters).InputBufferLength };

@@ -1,4 +1,4 @@
-//! The pool aligns to 16 bytes, and the type wants 32.
+//! The type requires an alignment of 32 bytes, but the pool aligns blocks to 16 bytes.
 
 use wdm::{DeviceObject, Error, PassiveLevel, Shared};
 

@@ -1,4 +1,4 @@
-//! A block of a zone is as large as a number of 32 bits cannot say.
+//! The size of a zone's blocks does not fit in 32 bits.
 
 use wdm::{PassiveLevel, Zone};
 

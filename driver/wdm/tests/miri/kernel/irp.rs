@@ -20,7 +20,7 @@ const BUFFER: usize = 64;
 #[repr(C)]
 struct Packet {
     irp: IRP,
-    /// For the lower driver, and for the driver.
+    /// The stack locations of the lower driver and of the driver.
     stack: [IO_STACK_LOCATION; 2],
     buffer: [u128; BUFFER / 16],
     outcome: Arc<Outcome>,
@@ -36,7 +36,7 @@ struct Outcome {
 #[derive(Default)]
 struct Progress {
     end: Option<(i32, Vec<u8>)>,
-    /// The number of threads that are cancelling it: the I/O manager keeps the IRP for them.
+    /// The number of threads that are cancelling the IRP. The I/O manager keeps the IRP for them.
     cancelling: usize,
 }
 
@@ -83,7 +83,7 @@ impl Request {
             buffer: [0; BUFFER / 16],
             outcome: Arc::clone(&outcome),
         });
-        // The pointer to the packet, which may access all of it.
+        // Derived from the pointer to the packet, so that it may access all of the packet.
         let irp = packet.cast::<IRP>();
         // SAFETY: only the address is computed.
         let stack = unsafe { &raw mut (*packet).stack }.cast::<IO_STACK_LOCATION>();
@@ -163,7 +163,7 @@ impl Request {
         }
     }
 
-    /// Cancels the IRP unless it is completed; returns whether that called a Cancel routine (`IoCancelIrp`).
+    /// Cancels the IRP unless it is completed; returns whether a Cancel routine was called (`IoCancelIrp`).
     pub fn cancel(&self) -> bool {
         let mut progress = lock(&self.outcome.progress);
         if progress.end.is_some() {

@@ -1,6 +1,6 @@
-//! The functions of the C run-time library that take the size of a buffer, and others on single units and on memory.
+//! The functions of the C run-time library that take the size of a buffer, and functions for single characters and for memory.
 //!
-//! If the buffer is too small, a function writes an empty text and returns an error. The kernel has no handler for invalid
+//! If the buffer is too small, a function writes an empty string and returns an error. The kernel has no handler for invalid
 //! parameters.
 //!
 //! [Their description](https://learn.microsoft.com/cpp/c-runtime-library/security-features-in-the-crt)
@@ -13,16 +13,16 @@ const ERANGE: i32 = 34;
 const TRUNCATE: usize = usize::MAX;
 const STRUNCATE: i32 = 80;
 
-/// Writes an empty text, if there is room; returns the error.
+/// Writes an empty string if the buffer has room for it; returns the error.
 fn refuse<U: Unit>(to: *mut U, size: usize, error: i32) -> i32 {
     if !to.is_null() && size != 0 {
-        // SAFETY: the image gives room of this size.
+        // SAFETY: the image passes a buffer of this size.
         unsafe { to.write(U::default()) };
     }
     error
 }
 
-/// Copies up to `count` units of text to a place in room of a size.
+/// Copies up to `count` units of a string to the index `place` of a buffer with `size` units.
 fn copy_to<U: Unit>(to: *mut U, size: usize, place: usize, from: *const U, count: usize) -> i32 {
     if to.is_null() || size == 0 {
         return EINVAL;
@@ -37,13 +37,13 @@ fn copy_to<U: Unit>(to: *mut U, size: usize, place: usize, from: *const U, count
     }
     let copied = units.min(room);
     copy(to.wrapping_add(place), from, copied);
-    // SAFETY: the image gives room of this size.
+    // SAFETY: the image passes a buffer of this size.
     unsafe { to.wrapping_add(place + copied).write(U::default()) };
     if copied < units { STRUNCATE } else { 0 }
 }
 
 fn strcpy_s<U: Unit>(to: *mut U, size: usize, from: *const U) -> i32 {
-    // More units than any text has, so that nothing is truncated.
+    // A count that no string reaches. Unlike `TRUNCATE`, it makes a string that does not fit an error.
     copy_to(to, size, 0, from, TRUNCATE - 1)
 }
 
@@ -68,11 +68,11 @@ fn memcpy_s(to: *mut u8, size: usize, from: *const u8, count: usize) -> i32 {
         return EINVAL;
     }
     if from.is_null() || size < count {
-        // SAFETY: the image gives room of this size.
+        // SAFETY: the image passes a buffer of this size.
         unsafe { to.write_bytes(0, size) };
         return if from.is_null() { EINVAL } else { ERANGE };
     }
-    // SAFETY: the image gives memory of this size.
+    // SAFETY: the image passes memory of this size.
     unsafe { to.copy_from(from, count) };
     0
 }
@@ -87,13 +87,13 @@ fn memmove_s(to: *mut u8, size: usize, from: *const u8, count: usize) -> i32 {
     if size < count {
         return ERANGE;
     }
-    // SAFETY: the image gives memory of this size.
+    // SAFETY: the image passes memory of this size.
     unsafe { to.copy_from(from, count) };
     0
 }
 
-/// Writes arguments by a format into room of a size, up to `count` units and a zero; returns the number of units, or -1 if there are
-/// more.
+/// Formats arguments into a buffer with `size` units: up to `count` units and a null terminator. Returns the number of units, or -1 if
+/// there are more.
 fn format_s<U: Unit>(
     to: *mut U,
     size: usize,
@@ -110,7 +110,7 @@ fn format_s<U: Unit>(
         return refuse(to, size, -1);
     }
     let end = usize::try_from(written).unwrap_or(most);
-    // SAFETY: the image gives room of this size.
+    // SAFETY: the image passes a buffer of this size.
     unsafe { to.wrapping_add(end).write(U::default()) };
     written
 }
@@ -119,7 +119,7 @@ fn vsprintf_s<U: Unit>(to: *mut U, size: usize, text: *const U, arguments: *cons
     format_s(to, size, size, text, arguments)
 }
 
-/// As `variadic`, for the functions with a size of the room.
+/// As `variadic`, for the functions that take the size of the buffer.
 macro_rules! variadic_s {
     ($name:ident, $count:expr, ($($fixed:ident),*), $unit:ty) => {
         extern "win64" fn $name(
@@ -145,11 +145,11 @@ variadic_s!(swprintf_s, whole, (), u16);
 variadic_s!(snprintf_s, part, (count), u8);
 variadic_s!(snwprintf_s, part, (count), u16);
 
-/// Changes each unit of text.
+/// Converts each unit of a string.
 fn change<U: Unit>(text: *mut U, to: impl Fn(U) -> U) -> *mut U {
     for index in 0..strlen(text) {
         let place = text.wrapping_add(index);
-        // SAFETY: the image gives text of this length.
+        // SAFETY: the image passes a string of this length.
         let unit = unsafe { at(text, index) };
         // SAFETY: as above.
         unsafe { place.write(to(unit)) };
@@ -173,7 +173,7 @@ fn wcsupr(text: *mut u16) -> *mut u16 {
     change(text, super::towupper)
 }
 
-/// Returns how many units at the start of text are among the wanted ones.
+/// Returns how many units at the start of a string are among the wanted ones.
 fn strspn<U: Unit>(text: *const U, wanted: *const U) -> usize {
     let is_wanted = |index: &usize| {
         // SAFETY: the text has this length.
@@ -188,12 +188,12 @@ fn strspn<U: Unit>(text: *const U, wanted: *const U) -> usize {
 fn memchr(memory: *const u8, wanted: i32, count: usize) -> *const u8 {
     let [wanted, ..] = wanted.to_le_bytes();
     let mut places = 0..count;
-    // SAFETY: the image gives memory of this length.
+    // SAFETY: the image passes memory of this length.
     let found = places.find(|place| unsafe { at(memory, *place) } == wanted);
     found.map_or(std::ptr::null(), |place| memory.wrapping_add(place))
 }
 
-/// Reads a decimal number at the start of text, after spaces and with a sign.
+/// Reads the decimal number at the start of a string, after spaces and an optional sign.
 fn atoi<U: Unit>(text: *const U) -> i32 {
     // SAFETY: the text has this length.
     let units = (0..strlen(text)).map(|index| unsafe { at(text, index) }.number());
@@ -276,7 +276,7 @@ mod tests {
         *b"xxxxxx"
     }
 
-    /// As the page of `strcpy_s` says: `ERANGE` if the room is too small, and `EINVAL` for NULL.
+    /// As the page of `strcpy_s` says: `ERANGE` if the buffer is too small, and `EINVAL` for NULL.
     #[test]
     fn text_that_does_not_fit_is_refused() {
         let (text, mut to) = (c"abcde".as_ptr().cast::<u8>(), room());
@@ -296,7 +296,7 @@ mod tests {
 
     /// As the page of `strncpy_s` says: `_TRUNCATE` copies as much as fits.
     #[test]
-    fn text_is_cut_off_if_that_is_asked() {
+    fn string_is_truncated_on_request() {
         let (text, mut to) = (c"abcdefgh".as_ptr().cast::<u8>(), room());
         let status = strncpy_s(to.as_mut_ptr(), 6, text, TRUNCATE);
         assert_eq!((status, &to), (STRUNCATE, b"abcde\0"));
@@ -308,7 +308,7 @@ mod tests {
 
     /// As the pages of `sprintf_s` and `_snprintf_s` say.
     #[test]
-    fn format_with_a_size_is_ended_by_a_zero() {
+    fn formatted_string_is_null_terminated() {
         let text = c"%d-%d".as_ptr().cast::<u8>();
         let arguments = [123_u64, 45];
         let mut to = room();
@@ -324,7 +324,7 @@ mod tests {
         assert_eq!((written, &to), (-1, b"123-4\0"));
     }
 
-    /// As the pages of `memcpy_s` and `memmove_s` say: the former zeroes the room.
+    /// As the pages of `memcpy_s` and `memmove_s` say: `memcpy_s` zeroes the buffer.
     #[test]
     fn memory_that_does_not_fit_is_not_copied() {
         let (from, mut to) = (*b"abcdef", room());
