@@ -59,7 +59,7 @@ impl Driver {
 
     /// Finds the driver as [`Driver::find`] does, or all drivers of the workspace if neither the package nor the folder selects one.
     ///
-    /// Of the options for Cargo, those apply that forbid it to change `Cargo.lock` or to use the network.
+    /// Of the options for Cargo, only those apply that forbid it to change `Cargo.lock` or to use the network.
     pub fn find_all(package: Option<&str>, options: &[String]) -> Result<Vec<Self>, String> {
         let applies =
             |option: &&String| ["--locked", "--offline", "--frozen"].contains(&option.as_str());
@@ -89,8 +89,8 @@ impl Driver {
         });
         if let Some(template) = template.as_ref().filter(|template| !template.is_file()) {
             return Err(format!(
-                "{}: no such file; the template of the INF has this name, or the one of `inf` in \
-                 [package.metadata.interlock] of {}; a driver without an INF has `inf = false` there",
+                "{}: the template of the INF does not exist; create it, or set `inf` in [package.metadata.interlock] \
+                 of {} to its path, or to `false` for a driver without an INF",
                 template.display(),
                 package.manifest_path
             ));

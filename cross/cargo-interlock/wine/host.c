@@ -10,7 +10,7 @@
 
 #define LOG_FILE "\\temp\\ntoskrnl.log" /* in the Windows directory; run.sh reads it */
 
-#define LOOKS_BEFORE_YIELD 64
+#define TESTS_BEFORE_YIELD 64
 #define VIOLATIONS 64       /* that are told apart */
 #define VIOLATION_REPEATS 16
 
@@ -41,9 +41,9 @@ unsigned long long thread_self(void)
     return (unsigned long long)GetCurrentThreadId() << 4;
 }
 
-void thread_pause(unsigned looks)
+void thread_pause(unsigned tests)
 {
-    if (looks % LOOKS_BEFORE_YIELD)
+    if (tests % TESTS_BEFORE_YIELD)
         YieldProcessor();
     else
         SwitchToThread();

@@ -28,9 +28,10 @@ void thread_set(union thread thread);
 /* Returns a number that is not 0, whose lowest 4 bits are zero. */
 unsigned long long thread_self(void);
 
-/* Called between two tests of a lock that is held. The holder can be preempted here, although it
- * cannot be at DISPATCH_LEVEL on Windows. So a thread that has tested often yields its processor. */
-void thread_pause(unsigned looks);
+/* Called between two tests of a lock that is held. In user mode the holder can be preempted; on
+ * Windows, at DISPATCH_LEVEL, it cannot. So a thread that has tested the lock often yields its
+ * processor. */
+void thread_pause(unsigned tests);
 
 /* Appends one line to the log. */
 void report(const char *format, ...) __attribute__((format(gnu_printf, 1, 2)));

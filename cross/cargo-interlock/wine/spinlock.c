@@ -28,13 +28,13 @@ static int is_held_by_this_thread(spin_lock *lock)
 
 static void hold(spin_lock *lock, spin_lock kind, const void *caller)
 {
-    unsigned looks = 0;
+    unsigned tests = 0;
 
     if (try_to_hold(lock, kind)) return;
     if (is_held_by_this_thread(lock))
         violation(caller, "a deadlock: this thread holds the spin lock that it acquires");
     do
-        while (__atomic_load_n(lock, __ATOMIC_RELAXED)) thread_pause(++looks);
+        while (__atomic_load_n(lock, __ATOMIC_RELAXED)) thread_pause(++tests);
     while (!try_to_hold(lock, kind));
 }
 
@@ -205,23 +205,23 @@ void KeReleaseInStackQueuedSpinLockFromDpcLevel(struct queue_handle *handle)
 KIRQL ExAcquireSpinLockShared(int *lock)
 {
     KIRQL old = raise(__func__, CALLER);
-    unsigned looks = 0;
+    unsigned tests = 0;
 
     for (;;)
     {
         int held = __atomic_load_n(lock, __ATOMIC_RELAXED);
 
         if (held >= 0 && __sync_bool_compare_and_swap(lock, held, held + 1)) return old;
-        thread_pause(++looks);
+        thread_pause(++tests);
     }
 }
 
 KIRQL ExAcquireSpinLockExclusive(int *lock)
 {
     KIRQL old = raise(__func__, CALLER);
-    unsigned looks = 0;
+    unsigned tests = 0;
 
-    while (!__sync_bool_compare_and_swap(lock, 0, -1)) thread_pause(++looks);
+    while (!__sync_bool_compare_and_swap(lock, 0, -1)) thread_pause(++tests);
     return old;
 }
 

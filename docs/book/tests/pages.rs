@@ -1,4 +1,4 @@
-//! Checks that the files of links and the tasks of `cargo make` in the repository's pages exist.
+//! Checks that the files to which the repository's Markdown pages link, and the tasks of `cargo make` that they name, exist.
 
 use std::{
     fs,

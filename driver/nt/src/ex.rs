@@ -151,7 +151,7 @@ unsafe extern "C" {
     pub fn ExAcquireFastMutex(FastMutex: *mut FAST_MUTEX);
     pub fn ExTryToAcquireFastMutex(FastMutex: *mut FAST_MUTEX) -> u8;
     pub fn ExReleaseFastMutex(FastMutex: *mut FAST_MUTEX);
-    /// Leaves the IRQL as it is: the caller has disabled APCs.
+    /// Does not change the IRQL: the caller has disabled APCs.
     pub fn ExAcquireFastMutexUnsafe(FastMutex: *mut FAST_MUTEX);
     pub fn ExReleaseFastMutexUnsafe(FastMutex: *mut FAST_MUTEX);
 
@@ -160,7 +160,7 @@ unsafe extern "C" {
     pub fn KeAcquireGuardedMutex(Mutex: *mut FAST_MUTEX);
     pub fn KeTryToAcquireGuardedMutex(Mutex: *mut FAST_MUTEX) -> u8;
     pub fn KeReleaseGuardedMutex(Mutex: *mut FAST_MUTEX);
-    /// Leaves the APCs as they are: the caller has disabled them.
+    /// Does not disable APCs: the caller has disabled them.
     pub fn KeAcquireGuardedMutexUnsafe(Mutex: *mut FAST_MUTEX);
     pub fn KeReleaseGuardedMutexUnsafe(Mutex: *mut FAST_MUTEX);
 

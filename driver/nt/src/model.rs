@@ -4,7 +4,7 @@
 //! In a driver the hook does nothing. On a host the model kernel uses it to let another thread run first, or to
 //! check that the operation breaks no rule.
 
-/// An inline function that is about to run, or an interlocked operation that is over.
+/// An inline function that is about to run, or an interlocked operation that has run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inline {
     /// `InterlockedIncrement` or another Interlocked routine, on the variable.

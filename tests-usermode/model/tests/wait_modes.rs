@@ -40,7 +40,7 @@ fn initialise_set(event: *mut KEVENT) {
 }
 
 #[test]
-fn a_wait_in_user_mode_is_for_an_object_that_is_not_on_the_stack() {
+fn a_wait_in_user_mode_for_an_object_outside_the_stack_passes() {
     passes(|device| {
         let lasting = extension(device).cast::<KEVENT>();
         initialise_set(lasting);

@@ -61,7 +61,7 @@ pub fn run_threads(input: &RunThreads, irql: &mut PassiveLevel) -> Result<Thread
     Ok(run.result(expected))
 }
 
-/// What a thread does, with its number.
+/// The closure that a thread runs, with the thread's number.
 type Body<'a> = dyn Fn(u32, &mut PassiveLevel) + Sync + 'a;
 
 /// The parameters and the results of a run.

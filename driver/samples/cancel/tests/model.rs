@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 const S0: PowerState = PowerState::System(1);
 const S3: PowerState = PowerState::System(4);
-/// The number of the state.
+/// D3 as a `DEVICE_POWER_STATE`.
 const D3: u32 = 4;
 
 const SAMPLER: BuiltDriver = BuiltDriver::device::<Sampler>("sample_cancel");
@@ -66,7 +66,7 @@ fn waiting_reads_end_with_their_handle_and_their_device() {
 }
 
 /// Waits until the driver has reported a state of the device.
-fn until(device: &Device, state: u32) {
+fn wait_for_state(device: &Device, state: u32) {
     let begin = Instant::now();
     while device.told_power() != Some(state) {
         assert!(begin.elapsed() < TIMEOUT, "the device does not enter {state}");
@@ -79,16 +79,16 @@ fn hardware_has_power_while_reads_wait_and_the_system_works() {
     let kernel = Kernel::new(Config::default());
     let sampler = SAMPLER.start(&kernel);
     let (device, file) = (&sampler.device, &sampler.file);
-    until(device, D3);
+    wait_for_state(device, D3);
     let before = sample(&file.read(0, 4));
-    until(device, D3);
+    wait_for_state(device, D3);
     assert_eq!(device.set_power(S3), STATUS_SUCCESS);
     let read = file.read(0, 4);
     assert!(read.wait(3 * POLL_INTERVAL).is_none());
     assert_eq!(device.told_power(), Some(D3));
     assert_eq!(device.set_power(S0), STATUS_SUCCESS);
     assert_eq!(sample(&read), before + 1);
-    until(device, D3);
+    wait_for_state(device, D3);
     let fails = BusAnswer::Fail(STATUS_DEVICE_POWER_FAILURE);
     device.bus_answers_power(IRP_MN_SET_POWER, fails);
     let read = file.read(0, 4).wait(TIMEOUT).expect("the read ends");

@@ -63,21 +63,21 @@ fn read_waits_for_a_write() {
 #[test]
 fn write_waits_for_room() {
     with_file(|file| {
-        let most: Vec<_> = (0..CAPACITY).map(|index| index.to_le_bytes()[0]).collect();
-        assert_eq!(count(&file.write(0, &most)), CAPACITY);
+        let full: Vec<_> = (0..CAPACITY).map(|index| index.to_le_bytes()[0]).collect();
+        assert_eq!(count(&file.write(0, &full)), CAPACITY);
         let write = file.write(0, b"xyz");
         assert_eq!(write.answer(), STATUS_PENDING);
-        assert_eq!(bytes(&file.read(0, 2)), most[..2]);
+        assert_eq!(bytes(&file.read(0, 2)), full[..2]);
         assert_eq!(count(&write), 2);
         // The last two bytes are at the start of the buffer: the ring has wrapped.
-        let mut rest = most[2..].to_vec();
+        let mut rest = full[2..].to_vec();
         rest.extend(b"xy");
         assert_eq!(bytes(&file.read(0, CAPACITY + 1)), rest);
     });
 }
 
 #[test]
-fn registry_has_the_size() {
+fn capacity_is_read_from_the_registry() {
     for (value, size) in [(2, 2), (0, 1)] {
         let kernel = Kernel::new(Config {
             hardware_key: vec![("Capacity".into(), value)],
@@ -91,7 +91,7 @@ fn registry_has_the_size() {
 }
 
 #[test]
-fn longer_write_than_the_pipe_is_taken_in_part() {
+fn write_longer_than_the_capacity_is_partial() {
     with_file(|file| {
         assert_eq!(count(&file.write(0, &[7; CAPACITY + 10])), CAPACITY);
         assert_eq!(bytes(&file.read(0, CAPACITY + 10)), [7; CAPACITY]);
@@ -152,7 +152,7 @@ fn cancel_against_write() {
         let canceller = pipe.actor("canceller", &read, Request::cancel);
         assert_eq!(count(&pipe.file.write(0, b"ab")), 2);
         canceller.join();
-        // The bytes went to the read, or are still there: never lost.
+        // The read has returned the bytes, or they are still in the pipe.
         if read.status() == Some(STATUS_CANCELLED) {
             assert_eq!(bytes(&pipe.file.read(0, 2)), b"ab");
         } else {
@@ -168,13 +168,13 @@ fn two_writers_and_a_closed_handle() {
         let pipe = PIPE.start(kernel);
         let file = &pipe.file;
         let other = pipe.open();
-        let doomed = other.read(0, 1);
+        let closed = other.read(0, 1);
         let closer = kernel.actor("closer", move || drop(other));
         let writer = pipe.actor("writer", file, |file| count(&file.write(0, b"a")));
         assert_eq!(count(&file.write(0, b"b")), 1);
         assert_eq!(writer.join(), 1);
         closer.join();
-        let end = doomed
+        let end = closed
             .wait(TIMEOUT)
             .expect("the read of the closed handle ends");
         let taken = usize::from(end.status == STATUS_SUCCESS);

@@ -24,7 +24,7 @@ const BYTES_PER_SECTOR: u32 = 512;
 /// The number of bytes in a sector.
 pub const SECTOR: usize = BYTES_PER_SECTOR as usize;
 
-/// The size of the disk in bytes, if the value `DiskSize` in the device's hardware key is not another.
+/// The size of the disk in bytes, unless the value `DiskSize` in the device's hardware key specifies another.
 pub const DEFAULT_SIZE: usize = 8 * SECTOR;
 
 /// `CTL_CODE` with `IOCTL_DISK_BASE`.
@@ -100,7 +100,7 @@ impl Disk {
         range().ok_or(Error::INVALID_PARAMETER)
     }
 
-    /// Returns the part of the disk to read. The buffer is mapped first, since a reply has no room if it cannot be mapped.
+    /// Returns the part of the disk to read. The buffer is mapped first, since nothing can be appended to a reply if it cannot be mapped.
     fn range_to_read(&self, irp: &mut Irp<'_>) -> Result<Range<usize>, Error> {
         let length = irp.user_buffer()?.len();
         self.range(irp.offset(), length)
@@ -169,7 +169,7 @@ impl Device for Disk {
         image
             .try_reserve_exact(size)
             .map_err(|_| Error::INSUFFICIENT_RESOURCES)?;
-        // This never fails. With it, the compiler knows that `resize` need not allocate, which could panic.
+        // The condition is never true. With it, the compiler recognises that `resize` does not allocate, which could panic.
         if !image.is_empty() || image.capacity() < size {
             return Err(Error::INSUFFICIENT_RESOURCES);
         }

@@ -39,7 +39,7 @@ pub const IOCTL_DISABLE: u32 = code(0x802, Access::Write);
 pub const IOCTL_TOGGLE: u32 = code(0x803, Access::Write);
 /// Names a category: its number, a `u32`, and a [`Name`], with which the lines of its later messages start.
 pub const IOCTL_NAME: u32 = code(0x804, Access::Write);
-/// Records the number of lost messages at an interval in milliseconds, a `u32`; 0: no longer.
+/// Records the number of lost messages at an interval in milliseconds, a `u32`. If it is 0, the number is no longer recorded.
 pub const IOCTL_HEARTBEAT: u32 = code(0x805, Access::Write);
 
 /// The category of the texts that programs write.

@@ -79,8 +79,8 @@ pub trait ThreadRoutine: Send + Sync + Sized + 'static {
 /// # What goes wrong in C
 ///
 /// The driver frees the device extension, or is unloaded, while the thread still runs: it sets an event that tells the thread to
-/// stop, and does not wait for the thread object. Or it waits for a variable that the thread sets before it returns, after which
-/// the thread's last instructions are freed under it. Or the thread waits for itself, or for one that waits for it.
+/// stop, and does not wait for the thread object. Or it waits for a variable that the thread sets before it returns, so the driver's
+/// code is freed while the thread runs its last instructions. Or the thread waits for itself, or for a thread that waits for it.
 #[doc(alias = "PsCreateSystemThread")]
 #[doc(alias = "PsTerminateSystemThread")]
 #[doc(alias = "KeWaitForSingleObject")]
@@ -108,7 +108,7 @@ struct Inner<C: ThreadRoutine> {
     handle: AtomicPtr<c_void>,
     device: DeviceObject,
     live: Live,
-    // Invariant: the routine is the one of exactly this type.
+    // Invariant: the thread runs the routine of exactly this type.
     _routine: PhantomData<fn(C) -> C>,
     #[pin]
     context: C,
@@ -291,14 +291,14 @@ impl<C: ThreadRoutine> Inner<C> {
     }
 }
 
-/// The `KSTART_ROUTINE` of every such thread.
+/// The `KSTART_ROUTINE` of every [`Thread`].
 ///
 /// # Safety
 /// Called by the kernel in a new system thread, with the owner that [`Thread::start`] gave up.
 unsafe extern "C" fn routine<C: ThreadRoutine>(owner: *mut c_void) {
     // SAFETY: `start` gave up the owner, and it is made again once.
     let inner = unsafe { Shared::<Inner<C>>::from_raw(owner.cast()) };
-    // This value requests no stop.
+    // This value is never dropped, since its drop would request the thread to stop.
     let thread = ManuallyDrop::new(Thread { inner });
     // SAFETY: system threads start at PASSIVE_LEVEL.
     C::run(&thread, &mut unsafe { PassiveLevel::assume() });

@@ -9,8 +9,8 @@
 //! | `REMOVE_DEVICE` | the same; after the last request is completed, frees, detaches and deletes the device | passed on |
 //! | `QUERY_STOP_DEVICE` | asks the device | passed on, or failed |
 //! | `STOP_DEVICE`, `CANCEL_STOP_DEVICE` | none: the device has no resources; a stopped device is not powered up or down | passed on |
-//! | `DEVICE_USAGE_NOTIFICATION` | none: the device can hold no paging, dump or hibernation file | failed if it is put in the path, else passed on |
-//! | `QUERY_CAPABILITIES` | if the device may be removed by surprise, waits for the lower drivers and adds that | completed |
+//! | `DEVICE_USAGE_NOTIFICATION` | none: the device can hold no paging, dump or hibernation file | failed if such a file is put on the device, else passed on |
+//! | `QUERY_CAPABILITIES` | if the device may be removed by surprise, waits for the lower drivers and sets `SurpriseRemovalOK` | completed |
 //! | any other | none | passed on |
 //!
 //! The PnP manager sends a device one of these at a time.
@@ -211,7 +211,7 @@ pub(crate) unsafe extern "C" fn pnp<D: Device>(
             status
         }
         nt::IRP_MN_QUERY_REMOVE_DEVICE => {
-            // First, so that either the device finds an open in progress, or the open finds this.
+            // Before the device is asked, so that either the device finds an open in progress, or the open finds that it is refused.
             extension.refuse_opens();
             match device.query_remove(irql) {
                 // SAFETY: this routine owns the IRP.

@@ -92,11 +92,11 @@ pub trait DpcRoutine: Send + Sync + Sized + 'static {
 #[doc(alias = "KDPC")]
 pub struct Dpc<C: DpcRoutine> {
     inner: NonNull<Inner<C>>,
-    // Invariant: the routine is the one of exactly this type.
+    // Invariant: the DPC calls the routine of exactly this type.
     _routine: PhantomData<fn(C) -> C>,
 }
 
-/// What the kernel and the routine access. It is in a separate block, which only the drop of the [`Dpc`] frees: the memory of a pinned
+/// The part of a DPC that the kernel and the routine access. It is in a separate block, which only the drop of the [`Dpc`] frees: the memory of a pinned
 /// value can be freed without a drop, since `MaybeUninit` is a `Wrapper` of `pinned-init` 0.0.10.
 #[pin_data]
 struct Inner<C> {
@@ -131,7 +131,7 @@ impl<C: DpcRoutine> Dpc<C> {
         Self::with_importance(context, Importance::Medium)
     }
 
-    /// Initialises a DPC as [`new`](Dpc::new) does, of another importance (`KeSetImportanceDpc`).
+    /// Initialises a DPC as [`new`](Dpc::new) does, with another importance (`KeSetImportanceDpc`).
     ///
     /// WDK: [KeSetImportanceDpc](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesetimportancedpc).
     ///
@@ -169,7 +169,7 @@ impl<C: DpcRoutine> Dpc<C> {
         unsafe { self.inner.as_ref() }
     }
 
-    /// Queues the DPC unless it is queued, and returns whether it did (`KeInsertQueueDpc`).
+    /// Queues the DPC and returns `true`, or returns `false` if it is already queued (`KeInsertQueueDpc`).
     ///
     /// WDK: [KeInsertQueueDpc](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keinsertqueuedpc).
     ///
@@ -328,14 +328,15 @@ unsafe impl Sync for RawDpc {}
 #[doc(alias = "KDPC_IMPORTANCE")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Importance {
-    /// It is queued last, and may wait until the processor has time or its queue is long (`LowImportance`).
+    /// The DPC is added to the end of the queue, and can wait until the processor is idle or the queue is long (`LowImportance`).
     Low = 0,
-    /// It is queued last (`MediumImportance`).
+    /// The DPC is added to the end of the queue (`MediumImportance`).
     #[default]
     Medium = 1,
-    /// It is queued first (`HighImportance`).
+    /// The DPC is added to the start of the queue (`HighImportance`).
     High = 2,
-    /// It is queued last, and its processor is interrupted immediately, even if it is another one (`MediumHighImportance`).
+    /// The DPC is added to the end of the queue, and the queue's processor is interrupted immediately, even if it is not the current
+    /// processor (`MediumHighImportance`).
     MediumHigh = 3,
 }
 

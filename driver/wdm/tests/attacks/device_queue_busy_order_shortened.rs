@@ -1,4 +1,4 @@
-//! The proof of a busy queue is coerced to that of a queue of another order, a supertype.
+//! The `Busy` of a device queue is coerced to that of a queue whose order is a supertype.
 
 use wdm::{Busy};
 

@@ -1,4 +1,4 @@
-//! A proof is exchanged with one of another call through a reference.
+//! The `Handled` values of two calls are swapped through references.
 
 use wdm::Handled;
 

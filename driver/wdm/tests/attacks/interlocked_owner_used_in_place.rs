@@ -1,4 +1,4 @@
-//! An owner is used while it is in a place from which another thread may take it.
+//! An owner is used after it was stored in an `InterlockedOwner`, from which another thread may take it.
 
 use wdm::{InterlockedOwner, LookasideBox};
 

@@ -1,4 +1,4 @@
-//! A token is shared as a `Cell`, of which there can be any number of references, to acquire two locks.
+//! A token is shared as a `Cell`, to which any number of references can exist, to acquire two locks.
 
 use core::cell::Cell;
 use wdm::{PassiveLevel, SpinLock};

@@ -1,4 +1,4 @@
-//! Two locks without a class are held at a time.
+//! Two locks without a class are held at the same time.
 
 use wdm::{PassiveLevel, SpinLock};
 

@@ -1,4 +1,4 @@
-//! A reference to the sender's pages, which it changes while the driver looks at them.
+//! A driver gets a reference to the sender's pages, which the sender can change at any time.
 
 use wdm::UserBuffer;
 

@@ -1,4 +1,4 @@
-//! A driver writes to a buffer of which it was lent the reading side; its pages may be read-only.
+//! A driver writes to a buffer that it may only read, and whose pages may be read-only.
 
 use wdm::UserBuffer;
 

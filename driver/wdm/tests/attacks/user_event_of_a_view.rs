@@ -1,4 +1,4 @@
-//! A callback, which can run in any process, looks up a handle of the requestor's.
+//! A callback, which can run in any process, looks up a handle of the requestor.
 
 use wdm::{Error, IrpView, PassiveLevel, UserEvent};
 

@@ -1,4 +1,4 @@
-//! A work item's routine keeps the reference that it is lent.
+//! A work item's routine stores the reference that it was called with in a static.
 
 use std::sync::Mutex;
 

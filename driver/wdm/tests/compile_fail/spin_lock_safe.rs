@@ -1,4 +1,4 @@
-//! SpinLockSafe: a lock is released by the thread that acquired it.
+//! SpinLockSafe: only the thread that acquired a lock may release it.
 
 use wdm::{PassiveLevel, SpinLock};
 

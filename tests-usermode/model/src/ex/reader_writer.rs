@@ -13,7 +13,7 @@ use crate::{
     },
     verifier::{
         BugCheck, Rule,
-        held::{Held, Kind},
+        held::{HeldLock, Kind},
     },
 };
 
@@ -73,7 +73,7 @@ impl Call {
         // SAFETY: as below.
         let word = unsafe { self.view::<AtomicI32, _>(lock) };
         footprint::touch(lock.addr(), Access::Exclusive);
-        let is_shared = |held: &Held| held.lock == lock.addr() && held.kind == Kind::Shared;
+        let is_shared = |held: &HeldLock| held.lock == lock.addr() && held.kind == Kind::Shared;
         let place = self.held.all().iter().position(is_shared);
         let Some(place) = place else {
             let bug_check = BugCheck::verifier(0x1007, [lock.addr() as u64, 0, 0]);
@@ -136,7 +136,7 @@ impl Call {
         });
         // SAFETY: as above.
         let word = unsafe { self.view::<AtomicI32, _>(lock) };
-        let is_this = |held: &Held| held.lock == lock.addr() && held.kind == kind;
+        let is_this = |held: &HeldLock| held.lock == lock.addr() && held.kind == kind;
         let Some(held) = self.held.pop_if(is_this) else {
             let bug_check = BugCheck::verifier(0x1007, [lock.addr() as u64, 0, 0]);
             let what = format!(

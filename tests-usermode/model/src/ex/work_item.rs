@@ -82,12 +82,12 @@ impl Kernel {
 }
 
 /// A queued item, for its thread.
-struct Queued(*mut WORK_QUEUE_ITEM);
+struct QueuedItem(*mut WORK_QUEUE_ITEM);
 
 // SAFETY: the driver keeps the item until its routine runs, and passed it for use by another thread.
-unsafe impl Send for Queued {}
+unsafe impl Send for QueuedItem {}
 
-impl Queued {
+impl QueuedItem {
     fn run(self, kernel: &Kernel) {
         const ROUTINE: &str = "a work item's routine";
         let (call, item) = (Call::enter_noted(ROUTINE), self.0);
@@ -172,7 +172,7 @@ extern "C" fn ExQueueWorkItem(item: *mut WORK_QUEUE_ITEM, queue: i32) {
         call.bad_work_item(ACTIVE_IS_QUEUED, item.addr(), queue_type, what);
     }
     object.link.next.set(&raw const object.link);
-    let queued = Queued(item);
+    let queued = QueuedItem(item);
     let thread = Thread::new_system(&call.kernel, "system worker thread");
     thread.start(|kernel| queued.run(kernel));
     call.switch_after(call.routine(), item);

@@ -13,9 +13,9 @@ use shuttle::scheduler::{Schedule as ShuttleSchedule, Scheduler, Task, TaskId};
 
 use crate::host::footprint::{self, Footprint};
 
-/// The orders that the search leaves out.
+/// The orders that the search omits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leaves {
+pub(crate) enum Pruning {
     /// Orders with more preemptions than the bound, if there is one.
     Preemptions(Option<u32>),
     /// Orders that differ only in the order of independent steps. Steps of the driver's and the scenario's code are
@@ -28,7 +28,7 @@ pub(crate) enum Leaves {
 
 /// A thread that was tried at a step, and its accesses there.
 #[derive(Clone)]
-struct Tried {
+struct TriedThread {
     thread: usize,
     footprint: Footprint,
 }
@@ -44,7 +44,7 @@ struct Level {
     /// The threads that are to be tried or were tried.
     chosen: Vec<usize>,
     /// The threads that need not be tried, since the following steps were tried in another order.
-    asleep: Vec<Tried>,
+    asleep: Vec<TriedThread>,
     /// The accesses of the step, once it is over.
     footprint: Footprint,
     /// The number of steps of each thread that come before the end of this one, in every order that has the same dependent
@@ -60,7 +60,7 @@ struct Level {
 
 /// The search.
 pub(crate) struct DepthFirst {
-    leaves: Leaves,
+    pruning: Pruning,
     most: usize,
     schedules: usize,
     levels: Vec<Level>,
@@ -74,9 +74,9 @@ pub(crate) struct DepthFirst {
 }
 
 impl DepthFirst {
-    pub(crate) fn new(most: usize, leaves: Leaves) -> Self {
+    pub(crate) fn new(most: usize, pruning: Pruning) -> Self {
         Self {
-            leaves,
+            pruning,
             most,
             schedules: 0,
             levels: Vec::new(),
@@ -88,13 +88,13 @@ impl DepthFirst {
     }
 
     fn reduces(&self) -> bool {
-        matches!(self.leaves, Leaves::Independent { .. })
+        matches!(self.pruning, Pruning::Independent { .. })
     }
 
     /// Returns to the last step at which another thread is to be tried.
     fn go_back(&mut self) -> bool {
         while let Some(level) = self.levels.last_mut() {
-            level.asleep.push(Tried {
+            level.asleep.push(TriedThread {
                 thread: level.taken,
                 footprint: std::mem::take(&mut level.footprint),
             });
@@ -124,7 +124,7 @@ impl DepthFirst {
             Some(current) if yields && threads.len() > 1 => {
                 threads.retain(|thread| *thread != current);
             }
-            Some(current) if self.leaves == Leaves::Preemptions(Some(self.preemptions)) => {
+            Some(current) if self.pruning == Pruning::Preemptions(Some(self.preemptions)) => {
                 threads = vec![current];
             }
             _ => {}
@@ -137,7 +137,7 @@ impl DepthFirst {
         let step = self.steps;
         let asleep = match step.checked_sub(1).map(|before| &self.levels[before]) {
             Some(before) if self.reduces() => {
-                let stays = |tried: &&Tried| {
+                let stays = |tried: &&TriedThread| {
                     tried.thread != before.taken
                         && !tried.footprint.conflicts_with_later(&before.footprint)
                 };
@@ -306,7 +306,7 @@ impl Scheduler for DepthFirst {
         self.steps = 0;
         self.preemptions = 0;
         self.is_over = false;
-        if let Leaves::Independent { guarded } = self.leaves {
+        if let Pruning::Independent { guarded } = self.pruning {
             footprint::begin(guarded);
         }
         Some(ShuttleSchedule::new(0))

@@ -16,7 +16,7 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 
 use crate::{
     explore::{
-        depth_first::{DepthFirst, Leaves},
+        depth_first::{DepthFirst, Pruning},
         schedule::{Misfit, Schedule},
         scheduler::{Played, Player, Recorder},
     },
@@ -271,11 +271,11 @@ fn try_orders(search: Search, scenario: Scenario) -> Result<Explored, Box<Found>
     match search {
         Search::Reduced { most, memory } => {
             let guarded = memory == Memory::Guarded;
-            let scheduler = DepthFirst::new(most, Leaves::Independent { guarded });
+            let scheduler = DepthFirst::new(most, Pruning::Independent { guarded });
             run(scheduler, scenario, false, Some(most))
         }
         Search::DepthFirst { most, preemptions } => {
-            let scheduler = DepthFirst::new(most, Leaves::Preemptions(preemptions));
+            let scheduler = DepthFirst::new(most, Pruning::Preemptions(preemptions));
             let mut explored = run(scheduler, scenario, false, Some(most))?;
             if preemptions.is_some() && explored.complete {
                 explored.complete_up_to = preemptions;

@@ -14,7 +14,7 @@ use crate::{
         fault,
         footprint::{self, Access},
         layout::FREED,
-        thread::{self, Mode, Running, Thread},
+        thread::{self, CurrentThread, Mode, Thread},
     },
     mutex::locked,
     verifier::{BugCheck, Finding, Rule, UNEXPECTED_KERNEL_MODE_TRAP, Violation, callers},
@@ -23,7 +23,7 @@ use crate::{
 /// A routine that runs in a thread of the model. Until this value is dropped, the thread runs kernel code, not driver
 /// code.
 pub(crate) struct Call {
-    thread: Running,
+    thread: CurrentThread,
     routine: &'static str,
     mode: Mode,
 }

@@ -142,7 +142,7 @@ mod linux {
         host::{
             Call,
             layout::FREED,
-            special::{self, Contents, Spot},
+            special::{self, Contents, SpecialAddress},
             thread::{self, Mode},
         },
         image,
@@ -304,7 +304,7 @@ mod linux {
             call.stop(bug_check, Rule::FreedMemory, what);
         }
         if touched != 0 {
-            if matches!(special::spot(touched), Some(Spot::Beyond(_))) {
+            if matches!(special::classify(touched), Some(SpecialAddress::Beyond(_))) {
                 let (_, place) = access(context);
                 require_special(&call, touched, false, place, &before);
             }
@@ -328,7 +328,7 @@ mod linux {
         if image::is_paged(address) {
             return opens_section(address);
         }
-        let Some(Spot::Inside(contents)) = special::spot(address) else {
+        let Some(SpecialAddress::Inside(contents)) = special::classify(address) else {
             return false;
         };
         let Some(thread) = thread::try_current() else {
@@ -452,36 +452,38 @@ mod linux {
             );
             call.stop(at_irql, Rule::PagedMemory, what);
         }
-        let (bug_check, rule, why) = match special::spot(address) {
-            None | Some(Spot::Inside(Contents::Nonpaged)) => return,
-            Some(Spot::Inside(Contents::Freed) | Spot::Beyond(Contents::Freed)) => {
+        let (bug_check, rule, why) = match special::classify(address) {
+            None | Some(SpecialAddress::Inside(Contents::Nonpaged)) => return,
+            Some(
+                SpecialAddress::Inside(Contents::Freed) | SpecialAddress::Beyond(Contents::Freed),
+            ) => {
                 let why = "whose block was freed";
                 (BugCheck(0xd5, fault), Rule::FreedMemory, why)
             }
-            Some(Spot::Beyond(Contents::User | Contents::Probed)) => {
+            Some(SpecialAddress::Beyond(Contents::User | Contents::Probed)) => {
                 let why = "past the end of a buffer of user mode";
                 (BugCheck::NONE, Rule::UserBuffer, why)
             }
-            Some(Spot::Beyond(_)) => {
+            Some(SpecialAddress::Beyond(_)) => {
                 let why = "past the end of a block";
                 (BugCheck(0xd6, fault), Rule::Pool, why)
             }
-            Some(Spot::Inside(Contents::Paged)) => {
+            Some(SpecialAddress::Inside(Contents::Paged)) => {
                 let why = "in the paged pool, at DISPATCH_LEVEL or higher";
                 (at_irql, Rule::PagedMemory, why)
             }
-            Some(Spot::Inside(_)) if irql >= nt::DISPATCH_LEVEL => {
+            Some(SpecialAddress::Inside(_)) if irql >= nt::DISPATCH_LEVEL => {
                 let why =
                     "in a buffer of user mode, which is pageable, at DISPATCH_LEVEL or higher";
                 (at_irql, Rule::UserBuffer, why)
             }
-            Some(Spot::Inside(_)) if !call.has_user_memory() => {
+            Some(SpecialAddress::Inside(_)) if !call.has_user_memory() => {
                 let why =
                     "in a buffer of user mode, in a system thread, whose process is another one";
                 let bug_check = BugCheck(KMODE_EXCEPTION_NOT_HANDLED, exception);
                 (bug_check, Rule::UserBuffer, why)
             }
-            Some(Spot::Inside(_)) => {
+            Some(SpecialAddress::Inside(_)) => {
                 let why = "in a buffer of user mode, which was not probed: call ProbeForRead or ProbeForWrite first";
                 (BugCheck::NONE, Rule::UserBuffer, why)
             }

@@ -112,7 +112,7 @@ impl Footprint {
 
 /// The recorder of the footprints of an exploration in this host thread.
 #[derive(Default)]
-struct Notes {
+struct Recorder {
     /// The number of each object, in the order of the addresses.
     numbers: Vec<(usize, u32)>,
     next: u32,
@@ -121,7 +121,7 @@ struct Notes {
     step: Footprint,
 }
 
-impl Notes {
+impl Recorder {
     fn number(&mut self, address: usize) -> u32 {
         let place = self.numbers.binary_search_by_key(&address, |(at, _)| *at);
         match place {
@@ -162,13 +162,13 @@ impl Notes {
     }
 }
 
-/// The memory that unrecorded code can access.
+/// The accesses that are recorded.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Noting {
+enum Recording {
     Nothing,
-    /// Objects of the kernel.
+    /// Those to objects of the kernel.
     Objects,
-    /// Objects of the kernel, and the memory that all of the driver's code shares.
+    /// Those to objects of the kernel, and to the memory that all of the driver's code shares.
     Memory,
 }
 
@@ -176,12 +176,12 @@ enum Noting {
 const MEMORY: usize = 1;
 
 thread_local! {
-    static NOTING: Cell<Noting> = const { Cell::new(Noting::Nothing) };
-    static NOTES: RefCell<Notes> = RefCell::default();
+    static RECORDING: Cell<Recording> = const { Cell::new(Recording::Nothing) };
+    static RECORDER: RefCell<Recorder> = RefCell::default();
 }
 
 #[inline]
-fn note(step: impl FnOnce(&mut Notes)) {
+fn note(step: impl FnOnce(&mut Recorder)) {
     if is_noting() {
         note_step(step);
     }
@@ -189,41 +189,41 @@ fn note(step: impl FnOnce(&mut Notes)) {
 
 #[cold]
 #[inline(never)]
-fn note_step(step: impl FnOnce(&mut Notes)) {
-    NOTES.with_borrow_mut(step);
+fn note_step(step: impl FnOnce(&mut Recorder)) {
+    RECORDER.with_borrow_mut(step);
 }
 
 /// Returns whether footprints are recorded.
 #[inline]
 pub(crate) fn is_noting() -> bool {
-    NOTING.get() != Noting::Nothing
+    RECORDING.get() != Recording::Nothing
 }
 
 /// Starts the recording of footprints at the beginning of a schedule. Code of the driver and of the scenario accesses
 /// common memory, unless that is `guarded`.
 pub(crate) fn begin(guarded: bool) {
-    NOTING.set(if guarded {
-        Noting::Objects
+    RECORDING.set(if guarded {
+        Recording::Objects
     } else {
-        Noting::Memory
+        Recording::Memory
     });
-    NOTES.with_borrow_mut(|notes| {
-        notes.numbers.clear();
-        notes.next = 0;
-        notes.made.clear();
-        notes.step.start(0);
+    RECORDER.with_borrow_mut(|recorder| {
+        recorder.numbers.clear();
+        recorder.next = 0;
+        recorder.made.clear();
+        recorder.step.start(0);
     });
 }
 
 /// Ends a step, and stores its footprint if that has changed. Returns whether it has not changed.
 pub(crate) fn end_step(before: &mut Footprint) -> bool {
-    NOTES.with_borrow_mut(|notes| {
-        notes.made.clear();
-        let same = *before == notes.step;
+    RECORDER.with_borrow_mut(|recorder| {
+        recorder.made.clear();
+        let same = *before == recorder.step;
         if !same {
-            std::mem::swap(before, &mut notes.step);
+            std::mem::swap(before, &mut recorder.step);
         }
-        notes.step.start(notes.next);
+        recorder.step.start(recorder.next);
         same
     })
 }
@@ -231,67 +231,67 @@ pub(crate) fn end_step(before: &mut Footprint) -> bool {
 /// Records that the step accesses the object at an address.
 #[inline]
 pub(crate) fn touch(address: usize, access: Access) {
-    note(|notes| notes.touch(address, access));
+    note(|recorder| recorder.touch(address, access));
 }
 
 /// Records that the step can be dependent on any other one.
 #[inline]
 pub(crate) fn touch_everything() {
-    note(|notes| {
-        notes.step.everything = true;
-        notes.step.bits = u64::MAX;
+    note(|recorder| {
+        recorder.step.everything = true;
+        recorder.step.bits = u64::MAX;
     });
 }
 
 /// Records that the step comes after every step of the other threads, none of which can continue.
 pub(crate) fn is_last() {
     touch_everything();
-    note(|notes| notes.step.last = true);
+    note(|recorder| recorder.step.last = true);
 }
 
 /// Records that the step runs code of the driver or of the scenario.
 #[inline]
 pub(crate) fn touch_memory() {
-    if NOTING.get() == Noting::Memory {
+    if RECORDING.get() == Recording::Memory {
         touch_noted_memory();
     }
 }
 
 #[inline(never)]
 fn touch_noted_memory() {
-    note_step(|notes| notes.touch(MEMORY, Access::Exclusive));
+    note_step(|recorder| recorder.touch(MEMORY, Access::Exclusive));
 }
 
 /// Records that memory is freed. The step accesses every object in it, and a later object there is a new one.
 pub(crate) fn free(range: Range<usize>) {
-    note(|notes| {
-        notes.touch_all_in(&range);
-        notes.step.unnumbered = true;
+    note(|recorder| {
+        recorder.touch_all_in(&range);
+        recorder.step.unnumbered = true;
     });
 }
 
 /// Records that an object is initialised, in memory that can have contained another one.
 pub(crate) fn initialise<T>(object: *const T) {
-    note(|notes| {
+    note(|recorder| {
         let start = object.addr();
-        notes.touch_all_in(&(start..start + size_of::<T>()));
-        let number = notes.number(start);
-        notes.step.add(number, Access::Exclusive);
+        recorder.touch_all_in(&(start..start + size_of::<T>()));
+        let number = recorder.number(start);
+        recorder.step.add(number, Access::Exclusive);
     });
 }
 
 /// Records that an object is made or memory is allocated, which no other thread knows until this step is over.
 pub(crate) fn make(range: Range<usize>) {
-    note(|notes| {
-        let places = notes.places_in(&range);
+    note(|recorder| {
+        let places = recorder.places_in(&range);
         let place = places.start;
-        notes.numbers.drain(places);
-        let number = notes.number_at(place, range.start);
-        notes.made.push(number);
+        recorder.numbers.drain(places);
+        let number = recorder.number_at(place, range.start);
+        recorder.made.push(number);
     });
 }
 
 /// Stops the recording of footprints.
 pub(crate) fn end() {
-    NOTING.set(Noting::Nothing);
+    RECORDING.set(Recording::Nothing);
 }

@@ -111,7 +111,7 @@ pub(crate) struct Mutant {
     pub(crate) link: ListEntry,
     /// The number of the thread that owns the mutex; zero if it is free.
     pub(crate) owner: AtomicU64,
-    /// Whether it was acquired in a DPC, as `DpcActive` of its header on Windows; beside `Abandoned` and `ApcDisable`.
+    /// Whether the mutex was acquired in a DPC. Windows stores this in `DpcActive` of the header, and has `Abandoned` and `ApcDisable` here.
     pub(crate) in_dpc: Cell<u64>,
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn track() {
 #[derive(Default)]
 pub(crate) struct VectorClock(SmallVec<[u32; 8]>);
 
-/// The derived `Clone` copies the numbers one by one.
+/// Copies all numbers at once. The derived `Clone` copies them one by one.
 impl Clone for VectorClock {
     fn clone(&self) -> Self {
         Self(SmallVec::from_slice(&self.0))
@@ -85,11 +85,11 @@ impl Edges {
 
 /// The last access to each entry and head of a list, by its address.
 #[derive(Default)]
-pub(crate) struct Nodes(Mutex<BTreeMap<usize, Touched>>);
+pub(crate) struct Nodes(Mutex<BTreeMap<usize, NodeChange>>);
 
 /// A change of the links of an entry or a head.
 #[derive(Clone, Copy)]
-pub(crate) struct Touched {
+pub(crate) struct NodeChange {
     pub(crate) thread: u32,
     pub(crate) routine: &'static str,
     step: u32,
@@ -112,20 +112,20 @@ impl Thread {
     /// Records that the thread changes the links of an entry or a head. Returns the last access to them, if that was
     /// another thread's and nothing orders the two.
     #[inline]
-    pub(crate) fn touch_node(&self, node: usize, routine: &'static str) -> Option<Touched> {
+    pub(crate) fn touch_node(&self, node: usize, routine: &'static str) -> Option<NodeChange> {
         if self.kernel.engine == Engine::Shuttle {
             return self.note_node(node, routine);
         }
         None
     }
 
-    fn note_node(&self, node: usize, routine: &'static str) -> Option<Touched> {
+    fn note_node(&self, node: usize, routine: &'static str) -> Option<NodeChange> {
         track();
         let mut clock = locked(&self.order);
         if clock.of(self.number) == 0 {
             clock.step(self.number);
         }
-        let now = Touched {
+        let now = NodeChange {
             thread: self.number,
             routine,
             step: clock.of(self.number),

@@ -321,7 +321,7 @@ pub(super) unsafe fn refuse(call: &Call, context: *mut c_void, address: Option<u
 
 /// What `write_irql` saves of the registers that the host's convention does not keep, below the flags.
 #[repr(C)]
-struct Saved {
+struct SavedRegisters {
     rbx: u64,
     r11: u64,
     r10: u64,
@@ -379,8 +379,8 @@ extern "C" fn write_irql() {
         "lea rsp, [rsp + 8]",
         "ret",
         ".cfi_endproc",
-        size = const size_of::<Saved>(),
-        value = const offset_of!(Saved, value),
+        size = const size_of::<SavedRegisters>(),
+        value = const offset_of!(SavedRegisters, value),
         set_irql = sym set_irql,
     )
 }

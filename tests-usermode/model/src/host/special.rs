@@ -39,7 +39,7 @@ pub(crate) enum Contents {
 /// Where an address is in a special page.
 #[cfg(target_os = "linux")]
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Spot {
+pub(crate) enum SpecialAddress {
     /// In the page itself, which can be closed.
     Inside(Contents),
     /// In the page without access after it.
@@ -219,13 +219,13 @@ pub(crate) fn is_closed(block: usize) -> bool {
 
 /// Returns where an address is in a special page.
 #[cfg(target_os = "linux")]
-pub(crate) fn spot(address: usize) -> Option<Spot> {
+pub(crate) fn classify(address: usize) -> Option<SpecialAddress> {
     let (page, is_beyond) = pages_of_host::find(address)?;
     let contents = pages_of_host::contents(page);
     Some(if is_beyond {
-        Spot::Beyond(contents)
+        SpecialAddress::Beyond(contents)
     } else {
-        Spot::Inside(contents)
+        SpecialAddress::Inside(contents)
     })
 }
 

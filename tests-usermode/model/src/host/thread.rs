@@ -107,15 +107,15 @@ pub(crate) struct Thread {
     pub(crate) stack_base: AtomicUsize,
     pub(crate) on_stack: Mutex<Vec<usize>>,
     /// The IRP that the current driver routine last passed down.
-    pub(crate) passed: Own<Cell<Option<Passed>>>,
+    pub(crate) passed: ThreadOwned<Cell<Option<PassedIrp>>>,
     /// The IRP that the current dispatch routine was called for.
-    pub(crate) serving: Own<Cell<Option<Serving>>>,
+    pub(crate) serving: ThreadOwned<Cell<Option<DispatchedIrp>>>,
     /// The event of the request whose completion routine runs, and whether the routine has set it; zero if it has no event.
-    pub(crate) request_event: Own<Cell<(usize, bool)>>,
+    pub(crate) request_event: ThreadOwned<Cell<(usize, bool)>>,
     /// The steps of other threads that happened before.
     pub(crate) order: Mutex<VectorClock>,
     /// The last routines that the thread has entered.
-    recent: Own<Recent>,
+    recent: ThreadOwned<Recent>,
 }
 
 /// Returns the address of the object of the thread with a number, where user mode has no memory.
@@ -127,7 +127,7 @@ pub(crate) const fn object_of(number: u32) -> usize {
 
 /// An IRP that a driver has passed to a lower driver.
 #[derive(Clone, Copy)]
-pub(crate) struct Passed {
+pub(crate) struct PassedIrp {
     /// The address of the IRP.
     pub(crate) irp: usize,
     /// The number of the lower driver's stack location.
@@ -138,7 +138,7 @@ pub(crate) struct Passed {
 
 /// The IRP of a dispatch routine, as the routine got it.
 #[derive(Clone, Copy)]
-pub(crate) struct Serving {
+pub(crate) struct DispatchedIrp {
     /// The address of the IRP.
     pub(crate) irp: usize,
     /// The number of its stack location.
@@ -160,12 +160,12 @@ struct Recent {
 
 /// State that only the thread itself uses.
 #[derive(Default)]
-pub(crate) struct Own<T>(T);
+pub(crate) struct ThreadOwned<T>(T);
 
 // SAFETY: only the thread itself uses this, and it is the current thread of one host thread at a time.
-unsafe impl<T: Send> Sync for Own<T> {}
+unsafe impl<T: Send> Sync for ThreadOwned<T> {}
 
-impl<T> Deref for Own<T> {
+impl<T> Deref for ThreadOwned<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -222,11 +222,11 @@ impl Thread {
             frame: AtomicUsize::new(0),
             stack_base: AtomicUsize::new(0),
             on_stack: Mutex::default(),
-            passed: Own::default(),
-            serving: Own::default(),
-            request_event: Own::default(),
+            passed: ThreadOwned::default(),
+            serving: ThreadOwned::default(),
+            request_event: ThreadOwned::default(),
             order: Mutex::new(Self::clock_of_maker()),
-            recent: Own::default(),
+            recent: ThreadOwned::default(),
         });
         kernel.add_thread(&thread);
         thread
@@ -379,9 +379,9 @@ impl fmt::Display for Thread {
 
 /// The current thread of the model. A reference count would have to be changed in every routine, which takes too long.
 /// Instead the [`Attached`] in a frame below keeps the thread.
-pub(crate) struct Running(NonNull<Thread>);
+pub(crate) struct CurrentThread(NonNull<Thread>);
 
-impl Deref for Running {
+impl Deref for CurrentThread {
     type Target = Thread;
 
     #[inline]
@@ -394,7 +394,7 @@ impl Deref for Running {
 
 /// Returns the current thread of the model. Ends the program if there is none, since a routine then has no kernel.
 #[inline]
-pub(crate) fn current(routine: &str) -> Running {
+pub(crate) fn current(routine: &str) -> CurrentThread {
     try_current().unwrap_or_else(|| is_outside(routine))
 }
 
@@ -408,8 +408,8 @@ fn is_outside(routine: &str) -> ! {
 
 /// Returns the current thread, if it is one of the model's.
 #[inline]
-pub(crate) fn try_current() -> Option<Running> {
-    NonNull::new(CURRENT.get().cast_mut()).map(Running)
+pub(crate) fn try_current() -> Option<CurrentThread> {
+    NonNull::new(CURRENT.get().cast_mut()).map(CurrentThread)
 }
 
 /// Sets the current thread, which its [`Attached`] keeps; returns the previous one.

@@ -164,7 +164,7 @@ impl fmt::Display for Wait {
 pub(crate) struct Sleepers {
     /// Whether the threads are those of an exploration.
     explored: bool,
-    tasks: Mutex<Vec<Asleep>>,
+    tasks: Mutex<Vec<SleepingThread>>,
     host: Mutex<()>,
     condition: Condvar,
     /// The numbers of sleeping host threads and of sleeping threads of an exploration.
@@ -180,7 +180,7 @@ pub(crate) struct Sleepers {
 }
 
 /// A sleeping thread of an exploration.
-struct Asleep {
+struct SleepingThread {
     thread: u32,
     wait: Wait,
     waker: Waker,
@@ -316,7 +316,7 @@ impl Sleepers {
                 if let Some(result) = ready() {
                     return Poll::Ready(result);
                 }
-                locked(&self.tasks).push(Asleep {
+                locked(&self.tasks).push(SleepingThread {
                     thread: thread.number,
                     wait,
                     waker: context.waker().clone(),

@@ -173,7 +173,7 @@ impl Image {
     /// # Ok::<(), ntmodel::ImageError>(())
     /// ```
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ImageError> {
-        Self::load_with(path.as_ref(), Lacking::Refused)
+        Self::load_with(path.as_ref(), OnMissingRoutine::Refused)
     }
 
     /// Maps the image in a file, although the model lacks some of the routines that it imports. The system stops with the name of
@@ -202,17 +202,17 @@ impl Image {
     /// # Ok::<(), ImageError>(())
     /// ```
     pub fn load_partly(path: impl AsRef<Path>) -> Result<Self, ImageError> {
-        Self::load_with(path.as_ref(), Lacking::Stub)
+        Self::load_with(path.as_ref(), OnMissingRoutine::Stub)
     }
 
-    fn load_with(path: &Path, lacking: Lacking) -> Result<Self, ImageError> {
+    fn load_with(path: &Path, on_missing: OnMissingRoutine) -> Result<Self, ImageError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let bytes = fs::read(path)?;
         Self::map_with(
             &name,
             &bytes,
             Some((path.to_owned(), bytes.clone())),
-            lacking,
+            on_missing,
         )
     }
 
@@ -221,7 +221,7 @@ impl Image {
     /// # Errors
     /// See [`ImageError`].
     pub fn map(name: &str, bytes: &[u8]) -> Result<Self, ImageError> {
-        Self::map_with(name, bytes, None, Lacking::Refused)
+        Self::map_with(name, bytes, None, OnMissingRoutine::Refused)
     }
 
     /// Maps the image in the bytes of a file as [`Image::load_partly`] does, under a name for reports.
@@ -229,23 +229,23 @@ impl Image {
     /// # Errors
     /// As for [`Image::load_partly`].
     pub fn map_partly(name: &str, bytes: &[u8]) -> Result<Self, ImageError> {
-        Self::map_with(name, bytes, None, Lacking::Stub)
+        Self::map_with(name, bytes, None, OnMissingRoutine::Stub)
     }
 
     fn map_with(
         name: &str,
         bytes: &[u8],
         path: Option<(PathBuf, Vec<u8>)>,
-        lacking: Lacking,
+        on_missing: OnMissingRoutine,
     ) -> Result<Self, ImageError> {
         let file = File::parse(bytes)?;
         let imports = bind(&file);
         let missing = imports.iter().filter_map(|import| import.clone().err());
         let missing: Vec<String> = missing.collect();
-        let stubs = match (missing.is_empty(), lacking) {
+        let stubs = match (missing.is_empty(), on_missing) {
             (true, _) => None,
-            (false, Lacking::Refused) => return Err(ImageError::Missing(missing)),
-            (false, Lacking::Stub) => Some(Stubs::new(missing)?),
+            (false, OnMissingRoutine::Refused) => return Err(ImageError::Missing(missing)),
+            (false, OnMissingRoutine::Stub) => Some(Stubs::new(missing)?),
         };
         let mut of_stubs = stubs.iter().flat_map(Stubs::addresses);
         if cfg!(windows) {
@@ -372,7 +372,7 @@ fn known() -> Vec<(&'static str, usize)> {
 
 /// The handling of an image that imports routines that the model lacks.
 #[derive(Clone, Copy)]
-enum Lacking {
+enum OnMissingRoutine {
     Refused,
     Stub,
 }

@@ -20,8 +20,8 @@ use crate::{
     },
     io::{
         inlines,
-        irp::{ENDED, IrpRecord, Left, Origin},
-        mdl::Unlocked,
+        irp::{CompletedLocation, ENDED, IrpRecord, Origin},
+        mdl::UnlockedPages,
     },
     mutex::locked,
     verifier::{BugCheck, Rule},
@@ -133,7 +133,7 @@ impl Call {
             let pending = control & SL_PENDING_RETURNED;
             // SAFETY: the caller that completes an IRP owns it. A completion routine may have changed the status.
             let status = unsafe { nt::irp::status(irp) };
-            let left = Left {
+            let left = CompletedLocation {
                 status,
                 marked: pending != 0,
             };
@@ -333,8 +333,8 @@ impl Call {
             let is_first = state.completion.is_none();
             if let Some(direct) = record.direct.as_ref().filter(|_| is_first) {
                 match direct.unlock() {
-                    Unlocked::Output(bytes) => state.output = bytes,
-                    Unlocked::Input { changed } => is_changed = changed,
+                    UnlockedPages::Output(bytes) => state.output = bytes,
+                    UnlockedPages::Input { changed } => is_changed = changed,
                 }
             } else if let Some(user) = record.user.as_ref().filter(|_| is_first) {
                 state.output = user.written();

@@ -17,7 +17,7 @@ use crate::{host::Call, io::irp::IrpRecord, verifier::Rule};
 pub(crate) struct CompletionsEx(AtomicUsize);
 
 /// A routine that is registered.
-struct Registered {
+struct RegisteredRoutine {
     device: *mut DEVICE_OBJECT,
     routine: unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP, *mut c_void) -> NTSTATUS,
     context: *mut c_void,
@@ -26,7 +26,7 @@ struct Registered {
     on_cancel: bool,
 }
 
-impl Registered {
+impl RegisteredRoutine {
     /// Returns whether the driver's routine is called for an IRP.
     fn is_wanted(&self, call: &Call, irp: *mut IRP) -> bool {
         // SAFETY: the completion owns the IRP.
@@ -49,7 +49,7 @@ unsafe extern "C" fn completed(
 ) -> NTSTATUS {
     let call = Call::enter_noted("IoCompleteRequest");
     // SAFETY: `IoSetCompletionRoutineEx` has made the value, and the completion calls the routine once.
-    let registered = unsafe { Box::from_raw(registered.cast::<Registered>()) };
+    let registered = unsafe { Box::from_raw(registered.cast::<RegisteredRoutine>()) };
     let answer = if registered.is_wanted(&call, irp) {
         let arguments = (device, irp, registered.context);
         // SAFETY: the routine is called as the I/O manager calls it, with what it was registered with.
@@ -123,7 +123,7 @@ extern "C" fn IoSetCompletionRoutineEx(
     let io = call.kernel.io();
     io.devices.io_reference(device.expose_provenance());
     io.completions_ex.0.fetch_add(1, Ordering::SeqCst);
-    let registered = Box::new(Registered {
+    let registered = Box::new(RegisteredRoutine {
         device,
         routine,
         context,

@@ -142,7 +142,7 @@ pub(crate) struct IrpRecord {
 
 /// The state in which the completion left a stack location.
 #[derive(Clone, Copy)]
-pub(crate) struct Left {
+pub(crate) struct CompletedLocation {
     pub(crate) status: i32,
     /// Whether the location was marked pending.
     pub(crate) marked: bool,
@@ -152,7 +152,7 @@ pub(crate) struct Left {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Visit {
     /// The state in which the completion left the location; `None` if the completion has not reached it.
-    left: Option<Left>,
+    left: Option<CompletedLocation>,
     /// The number of times that the IRP was sent to the location after the completion had left it.
     again: u32,
     /// Whether its dispatch routine has returned `STATUS_PENDING` as the lower driver's, and had not marked it.
@@ -457,7 +457,7 @@ impl IrpRecord {
 
     /// Returns the state in which the completion left a stack location, or `None` if the completion has not reached it, and
     /// the number of times that the IRP was sent to it again.
-    pub(crate) fn visit(state: &State, location: i8) -> (Option<Left>, u32) {
+    pub(crate) fn visit(state: &State, location: i8) -> (Option<CompletedLocation>, u32) {
         let index = usize::try_from(location).unwrap_or_default().checked_sub(1);
         let visit = index.and_then(|index| state.visits.get(index));
         visit.map_or((None, 0), |visit| (visit.left, visit.again))
@@ -465,7 +465,7 @@ impl IrpRecord {
 
     /// Records the state in which the completion leaves a stack location, or `None` when the IRP is sent to it. Returns the
     /// number of times that it was sent there again.
-    pub(crate) fn leave(&self, location: i8, left: Option<Left>) -> u32 {
+    pub(crate) fn leave(&self, location: i8, left: Option<CompletedLocation>) -> u32 {
         let Some(index) = usize::try_from(location)
             .ok()
             .and_then(|location| location.checked_sub(1))

@@ -18,7 +18,7 @@ use crate::{
     host::{
         Call,
         footprint::{self, Access},
-        thread::{Passed, Serving},
+        thread::{DispatchedIrp, PassedIrp},
         wait::Wait,
     },
     io::{
@@ -40,7 +40,7 @@ use crate::{
         namespace::Namespace,
         own_mdl::Mdls,
         pnp_notification::Notifications,
-        power::Told,
+        power::PowerStates,
         power_setting::PowerSettings,
         registry::Registry,
         reinitialise::Reinitialisations,
@@ -87,7 +87,7 @@ pub(crate) struct Io {
     pub(crate) pnp: Mutex<FxHashMap<usize, Arc<IrpRecord>>>,
     /// The device objects that are registered for `IRP_MJ_SHUTDOWN`.
     pub(crate) shutdown: Mutex<Vec<usize>>,
-    pub(crate) told: Told,
+    pub(crate) power_states: PowerStates,
     /// The entries of the error log.
     pub(in crate::io) error_log: Mutex<Vec<Vec<u8>>>,
     /// The device objects that are registered with WMI.
@@ -136,7 +136,7 @@ impl Default for Io {
             probe: Mutex::default(),
             pnp: Mutex::default(),
             shutdown: Mutex::default(),
-            told: Told::default(),
+            power_states: PowerStates::default(),
             error_log: Mutex::default(),
             wmi: Mutex::default(),
             states: Mutex::default(),
@@ -413,7 +413,7 @@ impl Call {
         self.inserted_last.store(null_mut(), Ordering::Relaxed);
         let irql = self.irql();
         let outer = self.passed.take();
-        let serving = Serving {
+        let serving = DispatchedIrp {
             irp: record.address(),
             location,
             completion: record.completion_routine(location),
@@ -556,7 +556,7 @@ extern "C" fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
     // A routine may also send IRPs that its driver has made.
     let serving = call.serving.get();
     if serving.is_some_and(|serving| serving.irp == record.address()) {
-        call.passed.set(Some(Passed {
+        call.passed.set(Some(PassedIrp {
             irp: record.address(),
             location,
             status,

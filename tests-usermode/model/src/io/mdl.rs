@@ -35,7 +35,7 @@ pub(crate) struct DirectBuffer {
 }
 
 /// The pages of a request that has ended.
-pub(crate) enum Unlocked {
+pub(crate) enum UnlockedPages {
     /// The content of the buffer in user mode.
     Output(Vec<u8>),
     /// The driver may only read the pages, but can have changed them.
@@ -156,12 +156,12 @@ impl DirectBuffer {
 
     /// Unlocks the pages of a request that has ended; a later write is an error of the driver. The caller has locked the
     /// request's state.
-    pub(crate) fn unlock(&self) -> Unlocked {
+    pub(crate) fn unlock(&self) -> UnlockedPages {
         let bytes = self.read();
         self.write(0, &vec![FREED; self.length]);
         match &self.written_by_user {
-            None => Unlocked::Output(bytes),
-            Some(written) => Unlocked::Input {
+            None => UnlockedPages::Output(bytes),
+            Some(written) => UnlockedPages::Input {
                 changed: *locked(written) != bytes,
             },
         }

@@ -46,7 +46,7 @@ impl PowerState {
 
 /// The states that drivers have reported by `PoSetPowerState`, by the address of the device object.
 #[derive(Default)]
-pub(crate) struct Told(Mutex<HashMap<usize, i32>>);
+pub(crate) struct PowerStates(Mutex<HashMap<usize, i32>>);
 
 impl DeviceInner {
     /// Sends a power request, and waits until it ends.
@@ -143,8 +143,10 @@ impl Device {
     #[must_use]
     pub fn told_power(&self) -> Option<u32> {
         footprint::touch_everything();
-        let told = locked(&self.kernel().io().told.0);
-        told.get(&self.object()).map(|state| state.cast_unsigned())
+        let states = locked(&self.kernel().io().power_states.0);
+        states
+            .get(&self.object())
+            .map(|state| state.cast_unsigned())
     }
 }
 
@@ -161,7 +163,7 @@ extern "C" fn PoSetPowerState(device: *mut DEVICE_OBJECT, kind: i32, state: i32)
     call.require(is_valid, Rule::PowerState, || {
         format!("type {kind} and state {state} are not a state of a device")
     });
-    let old = locked(&call.kernel.io().told.0).insert(device.addr(), state);
+    let old = locked(&call.kernel.io().power_states.0).insert(device.addr(), state);
     // PowerDeviceUnspecified.
     old.unwrap_or(0)
 }

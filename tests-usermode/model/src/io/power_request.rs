@@ -23,7 +23,7 @@ use crate::{
 const STATUS_INVALID_PARAMETER_2: NTSTATUS = 0xc000_00f0_u32.cast_signed();
 
 /// A request, and the status that its sender receives when it is completed.
-struct Requested {
+struct PowerRequest {
     record: Arc<IrpRecord>,
     top: *mut DEVICE_OBJECT,
     device: *mut DEVICE_OBJECT,
@@ -32,9 +32,9 @@ struct Requested {
 }
 
 // SAFETY: the driver passes the context for use by another thread, and its device object stays until the request has ended.
-unsafe impl Send for Requested {}
+unsafe impl Send for PowerRequest {}
 
-impl Requested {
+impl PowerRequest {
     fn run(self, call: &Call) {
         let IrpParameters { minor, power, .. } = self.record.parameters();
         let pdo = call.kernel.io().devices.pdo_of(self.top.addr());
@@ -112,7 +112,7 @@ extern "C" fn PoRequestPowerIrp(
         // SAFETY: the caller passes room for the pointer, with which it cancels the request.
         unsafe { irp.write(record.raw()) };
     }
-    let requested = Requested {
+    let requested = PowerRequest {
         record,
         top,
         device,

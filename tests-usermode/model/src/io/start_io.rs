@@ -31,7 +31,7 @@ struct Attributes {
     non_cancelable: bool,
     /// How often StartIo was called and has not returned.
     depth: u32,
-    wanted: Option<Next>,
+    wanted: Option<NextPacket>,
 }
 
 /// How often StartIo may call itself. The senders determine the number of queued packets, each of which can add a call.
@@ -39,7 +39,7 @@ const DEEPEST: u32 = 16;
 
 /// The parameters with which the next packet is started.
 #[derive(Clone, Copy)]
-struct Next {
+struct NextPacket {
     cancelable: bool,
     key: Option<u32>,
 }
@@ -158,7 +158,7 @@ impl Call {
     }
 
     /// Removes the next packet from the device queue, and makes it the current one.
-    fn next_packet(&self, device: *mut DEVICE_OBJECT, next: Next) -> Option<*mut IRP> {
+    fn next_packet(&self, device: *mut DEVICE_OBJECT, next: NextPacket) -> Option<*mut IRP> {
         let cancel_irql = next.cancelable.then(|| self.acquire_cancel_lock());
         self.set_current_irp(device, null_mut());
         let queue = device_queue(device);
@@ -182,7 +182,7 @@ impl Call {
         irp
     }
 
-    fn start_next_packet(&self, device: *mut DEVICE_OBJECT, next: Next) {
+    fn start_next_packet(&self, device: *mut DEVICE_OBJECT, next: NextPacket) {
         self.require_dispatch();
         if let Some(held) = self.held.innermost(ToString::to_string) {
             let what = format!(
@@ -225,7 +225,7 @@ extern "C" fn IoStartPacket(
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoStartNextPacket(device: *mut DEVICE_OBJECT, cancelable: u8) {
-    let next = Next {
+    let next = NextPacket {
         cancelable: cancelable != 0,
         key: None,
     };
@@ -236,7 +236,7 @@ extern "C" fn IoStartNextPacket(device: *mut DEVICE_OBJECT, cancelable: u8) {
 // SAFETY: see `irql`.
 #[unsafe(no_mangle)]
 extern "C" fn IoStartNextPacketByKey(device: *mut DEVICE_OBJECT, cancelable: u8, key: u32) {
-    let next = Next {
+    let next = NextPacket {
         cancelable: cancelable != 0,
         key: Some(key),
     };

@@ -89,7 +89,7 @@ enum Routine {
 }
 
 /// The routine and the context for a worker thread.
-struct Queued {
+struct QueuedItem {
     item: usize,
     device: *mut DEVICE_OBJECT,
     routine: Routine,
@@ -97,9 +97,9 @@ struct Queued {
 }
 
 // SAFETY: the driver passed the context for use by another thread, and the device object is referenced.
-unsafe impl Send for Queued {}
+unsafe impl Send for QueuedItem {}
 
-impl Queued {
+impl QueuedItem {
     fn run(self, kernel: &Kernel) {
         let call = Call::enter_noted("a work item's routine");
         footprint::touch(self.item, Access::Exclusive);
@@ -235,7 +235,7 @@ impl Call {
             self.bad_item(NO_OBJECT, item, device as u64, what);
         }
         kernel.work_began();
-        let queued = Queued {
+        let queued = QueuedItem {
             item: item.expose_provenance(),
             device: std::ptr::with_exposed_provenance_mut(device),
             routine,

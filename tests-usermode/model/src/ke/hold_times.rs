@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use crate::{
     host::Kernel,
     mutex::locked,
-    verifier::{callers, held::Held},
+    verifier::{callers, held::HeldLock},
 };
 
 /// The longest hold time of each spin lock, by the address of the lock, and the code that released it first.
@@ -32,13 +32,13 @@ impl HoldTimes {
 
     /// Records that the calling thread releases a lock.
     #[inline]
-    pub(crate) fn note(&self, held: &Held) {
+    pub(crate) fn note(&self, held: &HeldLock) {
         if held.since.is_some() {
             self.note_times(held);
         }
     }
 
-    fn note_times(&self, held: &Held) {
+    fn note_times(&self, held: &HeldLock) {
         let (Some(since), Some(now)) = (held.since, self.now()) else {
             return;
         };

@@ -20,7 +20,7 @@ use crate::{
     mutex::locked,
     verifier::{
         BugCheck, Rule,
-        held::{Held, Kind},
+        held::{HeldLock, Kind},
     },
 };
 
@@ -149,7 +149,7 @@ impl Call {
             let bug_check = BugCheck::verifier(0x2_001d, [irql.into(), wanted.into(), 0]);
             (bug_check, what)
         });
-        let held: Held = self.release(self.lock_of(interrupt), Kind::Interrupt);
+        let held: HeldLock = self.release(self.lock_of(interrupt), Kind::Interrupt);
         self.require_saved_irql(&held, old);
         self.lower_irql(old);
     }

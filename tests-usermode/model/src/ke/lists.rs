@@ -14,7 +14,7 @@ use crate::{
         Call, fault,
         footprint::{self, Access},
         layout::{ListEntry, SingleListEntry},
-        order::Touched,
+        order::NodeChange,
         thread::Thread,
     },
     verifier::{BugCheck, Rule},
@@ -168,7 +168,7 @@ impl Call {
     }
 
     #[cold]
-    fn unordered(&self, node: usize, before: Touched) -> ! {
+    fn unordered(&self, node: usize, before: NodeChange) -> ! {
         let thread = self.kernel.thread(before.thread);
         let by = thread.map_or_else(String::new, |thread| thread.name().to_owned());
         let what = format!(

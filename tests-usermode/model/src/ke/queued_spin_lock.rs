@@ -6,7 +6,7 @@ use crate::{
     host::{Call, layout::LockQueueHandle},
     verifier::{
         BugCheck, Rule,
-        held::{Held, Kind},
+        held::{HeldLock, Kind},
     },
 };
 
@@ -48,7 +48,7 @@ impl Call {
     }
 
     /// Releases the lock of a handle, which then has no lock.
-    fn release_queued(&self, handle: *mut KLOCK_QUEUE_HANDLE) -> Held {
+    fn release_queued(&self, handle: *mut KLOCK_QUEUE_HANDLE) -> HeldLock {
         // SAFETY: the caller passes a handle with which a lock was acquired.
         let handle = unsafe { self.view::<LockQueueHandle, _>(handle) };
         let lock = handle.lock.replace(std::ptr::null());

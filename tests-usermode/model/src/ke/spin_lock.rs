@@ -18,7 +18,7 @@ use crate::{
     mutex::locked,
     verifier::{
         BugCheck, Rule, callers,
-        held::{Held, Kind},
+        held::{HeldLock, Kind},
     },
 };
 
@@ -100,7 +100,7 @@ impl Call {
             .then(|| callers(1).pop())
             .flatten()
             .map(String::into_boxed_str);
-        let held = Held {
+        let held = HeldLock {
             lock,
             kind,
             old_irql,
@@ -166,7 +166,7 @@ impl Call {
     }
 
     /// Releases a lock; returns its record.
-    pub(crate) fn release(&self, word: &AtomicU64, kind: Kind) -> Held {
+    pub(crate) fn release(&self, word: &AtomicU64, kind: Kind) -> HeldLock {
         let lock = (&raw const *word).addr();
         let now = word.load(Ordering::Relaxed);
         if now != FREE | kind.bits() | u64::from(self.number) {
@@ -175,7 +175,7 @@ impl Call {
         let held = self.held.pop_if(|last| last.lock == lock);
         let held = held.unwrap_or_else(|| {
             self.require_no_inner_lock(lock, kind);
-            Held {
+            HeldLock {
                 lock,
                 kind,
                 old_irql: None,
@@ -224,7 +224,7 @@ impl Call {
     /// Stops the system if the thread holds a lock that it has to release before this one.
     #[cold]
     fn require_no_inner_lock(&self, lock: usize, kind: Kind) {
-        let describe = |last: &Held| (last.lock, last.to_string());
+        let describe = |last: &HeldLock| (last.lock, last.to_string());
         if let Some((last, described)) = self.held.innermost(describe) {
             let bug_check = BugCheck::verifier(0x1003, [lock as u64, last as u64, 0]);
             let what = format!("the thread has to release {described} first");
@@ -233,7 +233,7 @@ impl Call {
     }
 
     /// Stops the system if a lock's release restores an IRQL other than that of its acquisition.
-    pub(crate) fn require_saved_irql(&self, held: &Held, new_irql: u8) {
+    pub(crate) fn require_saved_irql(&self, held: &HeldLock, new_irql: u8) {
         let (_, rule) = held.kind.rules();
         let irql = u64::from(self.irql());
         match held.old_irql {

@@ -49,7 +49,7 @@ impl Kind {
 
 /// A lock that a thread holds.
 #[derive(Clone, Debug)]
-pub(crate) struct Held {
+pub(crate) struct HeldLock {
     pub(crate) lock: usize,
     pub(crate) kind: Kind,
     /// The IRQL that the release restores; `None` for a lock that was acquired by an `AtDpcLevel` routine.
@@ -63,14 +63,14 @@ pub(crate) struct Held {
     pub(crate) since: Option<Duration>,
 }
 
-impl Held {
+impl HeldLock {
     /// Returns the rule that a thread breaks if it does not release the lock.
     pub(crate) const fn rule(&self) -> Rule {
         self.kind.rules().0
     }
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for HeldLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
             Kind::Cancel => write!(f, "the cancel spin lock")?,
@@ -86,13 +86,13 @@ impl fmt::Display for Held {
 /// The spin locks that a thread holds, the innermost last. Only the thread itself acquires and releases them.
 #[derive(Default)]
 pub(crate) struct HeldLocks {
-    locks: Mutex<Vec<Held>>,
+    locks: Mutex<Vec<HeldLock>>,
     /// The number of locks, which the thread itself reads without the mutex.
     count: AtomicUsize,
 }
 
 impl HeldLocks {
-    pub(crate) fn all(&self) -> MutexGuard<'_, Vec<Held>> {
+    pub(crate) fn all(&self) -> MutexGuard<'_, Vec<HeldLock>> {
         locked(&self.locks)
     }
 
@@ -104,7 +104,7 @@ impl HeldLocks {
 
     /// Returns what `read` returns for the innermost lock, if there is one. Called by the thread itself.
     #[inline]
-    pub(crate) fn innermost<R>(&self, read: impl FnOnce(&Held) -> R) -> Option<R> {
+    pub(crate) fn innermost<R>(&self, read: impl FnOnce(&HeldLock) -> R) -> Option<R> {
         if self.is_empty() {
             None
         } else {
@@ -113,18 +113,18 @@ impl HeldLocks {
     }
 
     #[cold]
-    fn read_innermost<R>(&self, read: impl FnOnce(&Held) -> R) -> Option<R> {
+    fn read_innermost<R>(&self, read: impl FnOnce(&HeldLock) -> R) -> Option<R> {
         self.all().last().map(read)
     }
 
-    pub(crate) fn push(&self, held: Held) {
+    pub(crate) fn push(&self, held: HeldLock) {
         let mut all = self.all();
         all.push(held);
         self.count.store(all.len(), Relaxed);
     }
 
     /// Removes the innermost lock if it meets a condition.
-    pub(crate) fn pop_if(&self, is_meant: impl FnOnce(&Held) -> bool) -> Option<Held> {
+    pub(crate) fn pop_if(&self, is_meant: impl FnOnce(&HeldLock) -> bool) -> Option<HeldLock> {
         let mut all = self.all();
         let last = all.pop_if(|last| is_meant(last));
         self.count.store(all.len(), Relaxed);

@@ -1,4 +1,4 @@
-/* A driver that lowers the IRQL to a higher one, in a function of its own. */
+/* A driver with a function that calls KeLowerIrql with an IRQL above the current one. */
 
 __declspec(dllimport) void KeLowerIrql(unsigned char);
 
@@ -15,5 +15,5 @@ int DriverEntry(void *Driver, void *RegistryPath)
     return 0;
 }
 
-/* An address in the data, so that the image has relocations, without which it is not loaded. */
+/* An address in the data, so that the image has relocations. An image without relocations is not loaded. */
 int (*volatile Entry)(void *, void *) = DriverEntry;

@@ -225,11 +225,7 @@ fn watchdog_expired(watch: &Watch) {
     watch.finish();
 }
 
-unsafe extern "C" fn returned(
-    _: *mut DEVICE_OBJECT,
-    _: *mut IRP,
-    watch: *mut c_void,
-) -> NTSTATUS {
+unsafe extern "C" fn returned(_: *mut DEVICE_OBJECT, _: *mut IRP, watch: *mut c_void) -> NTSTATUS {
     // SAFETY: as above.
     let watch = unsafe { &*watch.cast::<Watch>() };
     if nt!(KeCancelTimer(watch.timer.get())) != 0 {

@@ -75,12 +75,12 @@ fn extension<'a, S: Steps>(device: *mut DEVICE_OBJECT) -> &'a Extension<S::Own> 
     unsafe { &*extension.cast() }
 }
 
-/// The device extension.
+/// Returns the driver's part of the device extension.
 pub fn own<'a, S: Steps>(device: *mut DEVICE_OBJECT) -> &'a S::Own {
     &extension::<S>(device).own
 }
 
-/// The device object below.
+/// Returns the lower device object.
 pub fn lower<S: Steps>(device: *mut DEVICE_OBJECT) -> *mut DEVICE_OBJECT {
     extension::<S>(device).lower
 }
@@ -204,7 +204,7 @@ pub struct Stage {
     /// If the stage is dropped, the file is closed before the drivers are unloaded.
     pub file: Arc<File>,
     pub device: Device,
-    /// The drivers above.
+    /// The filters above the function driver.
     filters: Vec<Driver>,
     pub driver: Driver,
 }
