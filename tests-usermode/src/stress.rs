@@ -211,7 +211,7 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     #[test]
-    fn the_shares_add_up() {
+    fn the_shares_of_the_threads_sum_to_the_total() {
         for (pending, threads) in [(1000, 4), (10, 3), (2, 5)] {
             let shares = (0..threads).map(|thread| share(pending, threads, thread));
             assert_eq!(shares.sum::<usize>(), pending as usize);

@@ -67,7 +67,7 @@ fn image_is_as_in_store_packages() {
 }
 
 #[test]
-fn names_are_text() {
+fn file_names_and_attributes_are_text() {
     let values = values(&members("a.inf", b"")[0], CAT_NAMEVALUE);
     // "File", "a.inf"; "OSAttr", "2:10.0". In a set the shorter element comes first.
     let file = "301E 1E080046 0069006C0065 020410010001 040C 6100 2E00 6900 6E00 6600 0000";

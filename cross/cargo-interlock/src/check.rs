@@ -123,7 +123,7 @@ fn sections(sections: &[Section]) -> Vec<Finding> {
             without(sections, |section| section.flags.0 == 0),
         ),
         (
-            "no section is writable and executable",
+            "no writable executable section",
             without(sections, |section| {
                 has(section, IMAGE_SCN_MEM_WRITE | IMAGE_SCN_MEM_EXECUTE)
             }),

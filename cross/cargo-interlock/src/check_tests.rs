@@ -26,7 +26,7 @@ fn failures_after(change: impl FnOnce(&mut Sample)) -> Vec<&'static str> {
 }
 
 #[test]
-fn sample_is_right() {
+fn sample_image_passes_every_check() {
     assert!(failures(&crate::sample::image()).is_empty());
 }
 
@@ -95,7 +95,7 @@ fn section_without_flags() {
 #[test]
 fn writable_and_executable() {
     let change = |image: &mut Sample| image.sections[0].1 |= IMAGE_SCN_MEM_WRITE.0;
-    assert_eq!(failures_after(change), ["no section is writable and executable"]);
+    assert_eq!(failures_after(change), ["no writable executable section"]);
 }
 
 #[test]

@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn manifest_is_patched_once_more() {
+    fn manifest_is_patched_and_keeps_its_patches() {
         let stand_in = Path::new("/target/wdk-build");
         let patch = "wdk-build = { path = \"/target/wdk-build\" }\n";
         let text = patched("[workspace]\n", stand_in);

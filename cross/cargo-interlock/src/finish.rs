@@ -57,7 +57,7 @@ fn kernel_flags(name: &str, flags: SectionFlags) -> SectionFlags {
 fn put(data: &mut [u8], offset: usize, value: u32) -> Result<(), String> {
     let field = data
         .get_mut(offset..offset + 4)
-        .ok_or("is truncated within its headers")?;
+        .ok_or("is truncated in its headers")?;
     field.copy_from_slice(&value.to_le_bytes());
     Ok(())
 }

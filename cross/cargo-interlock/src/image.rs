@@ -73,8 +73,7 @@ impl<'data> Image<'data> {
             }
             end = start;
         }
-        let part =
-            |range: Range<usize>| self.data.get(range).ok_or("is truncated within its headers");
+        let part = |range: Range<usize>| self.data.get(range).ok_or("is truncated in its headers");
         Ok([
             part(0..checksum)?,
             part(checksum + size_of::<u32>()..entry)?,

@@ -64,7 +64,7 @@ fn inf_of_another_architecture_is_refused() {
 
 /// A file that is cut off anywhere is checked without a panic, and breaks at least as many rules.
 #[test]
-fn inf_that_is_cut_off_is_refused() {
+fn truncated_inf_is_refused() {
     let inf = inf();
     for length in 0..inf.len() {
         if let Ok(checks) = all(&inf[..length], Arch::X64) {

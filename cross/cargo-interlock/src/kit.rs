@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn newer_sdk_without_a_wdk_is_passed_over() {
+    fn newer_sdk_without_a_wdk_is_skipped() {
         let folder = TempDir::new().unwrap();
         fill(folder.path(), INSTALLED);
         fill(folder.path(), &[("Lib/10.0.26100.4654/um/x64", &[])]);

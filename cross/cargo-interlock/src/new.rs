@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mark_is_filled_in() {
+    fn every_placeholder_is_replaced() {
         let source = Source::Git("https://example.org/interlock".into());
         for kind in Kind::value_variants() {
             let replacements = replacements("my_gate", *kind, &source);

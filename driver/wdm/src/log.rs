@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_full_ends_with_a_zero() {
+    fn a_full_line_is_null_terminated() {
         let mut line = Line {
             bytes: [0; Line::CAPACITY],
             length: 0,

@@ -262,7 +262,7 @@ fn beside<const CODE: u32>(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn the_last_owner_is_dropped_by_anyone_while_the_device_is_removed() {
+fn the_last_owner_is_dropped_by_any_thread_while_the_device_is_removed() {
     explore::check(400, beside::<DROP>);
 }
 

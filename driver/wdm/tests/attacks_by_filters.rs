@@ -288,7 +288,7 @@ fn a_request_returned_in_a_dpc_is_dropped() {
 /// A program can create a named pipe or a mailslot on any device. If a filter completed that with success, the driver below would
 /// close a file that it has not opened.
 #[test]
-fn a_named_pipe_is_opened_by_the_driver_below() {
+fn a_named_pipe_is_opened_by_the_lower_driver() {
     unsafe extern "C" fn stop(_: *mut nt::DEVICE_OBJECT, _: *mut nt::IRP, _: *mut c_void) -> i32 {
         nt::STATUS_MORE_PROCESSING_REQUIRED
     }

@@ -277,7 +277,7 @@ fn beside<const MINOR: u8, const BUS: u8>(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn a_request_is_sent_beside_each_request_of_the_pnp_manager() {
+fn a_request_is_sent_during_each_request_of_the_pnp_manager() {
     for scenario in [
         beside::<{ nt::IRP_MN_START_DEVICE }, 0>,
         beside::<{ nt::IRP_MN_START_DEVICE }, 1>,

@@ -259,7 +259,7 @@ fn an_irp_in_a_static_is_dropped_under_its_lock() {
 }
 
 #[test]
-fn a_reply_gives_no_more_than_was_written_and_nothing_with_an_error() {
+fn a_reply_returns_only_what_was_written_and_nothing_with_an_error() {
     run(|driver| {
         let file = driver
             .device

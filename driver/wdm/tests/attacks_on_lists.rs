@@ -129,7 +129,7 @@ fn beside<const CODE: u32>(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn items_are_moved_and_dropped_beside_every_other_routine() {
+fn items_are_moved_and_dropped_while_every_other_routine_runs() {
     for scenario in [
         beside::<POP>,
         beside::<MOVE>,

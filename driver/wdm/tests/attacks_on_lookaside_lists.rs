@@ -80,7 +80,7 @@ impl Controls for Attacked {
 }
 
 #[test]
-fn blocks_outlive_their_lookaside_list_and_go_under_a_lock() {
+fn blocks_outlive_their_lookaside_list_and_are_freed_under_a_lock() {
     let driver = Loaded::new::<Controlled<Attacked>>();
     let end = driver.send(RUN, 0).ended().expect("it does not pend");
     assert_eq!(end.status, nt::STATUS_SUCCESS);

@@ -415,7 +415,7 @@ fn the_handle_is_closed_while_requests_wait_are_kept_and_are_served() {
 }
 
 #[test]
-fn an_irp_goes_on_the_queue_of_another_device_and_a_callback_reenters() {
+fn an_irp_is_inserted_into_the_queue_of_another_device_and_a_callback_reenters() {
     let (one, other) = (Loaded::new::<Attacked>(), Loaded::new::<Attacked>());
     attack(&one, |device, _| {
         *OTHER.lock().expect("no panic") = Some(device.queue.clone());
@@ -559,7 +559,7 @@ impl Drop for One {
 }
 
 #[test]
-fn many_last_owners_go_at_dispatch_level_right_before_the_removal() {
+fn many_last_owners_are_dropped_at_dispatch_level_immediately_before_the_removal() {
     let driver = Loaded::new::<Attacked>();
     attack(&driver, |device, irql| {
         let make = |irql: &mut PassiveLevel| Shared::new(Ok::<_, Error>(One), &device.object, irql);

@@ -174,7 +174,7 @@ fn cleanup_cancels_the_requests_of_its_file_except_those_that_the_cancel_routine
 }
 
 #[test]
-fn a_device_that_may_be_removed_fails_opens_and_serves_everything_else() {
+fn a_device_that_agreed_to_its_removal_fails_opens_and_serves_other_requests() {
     let driver = load();
     assert_eq!(driver.device.pnp(IRP_MN_START_DEVICE), STATUS_SUCCESS);
     assert!(driver.device.is_interface_enabled());

@@ -188,7 +188,7 @@ fn filter_that_does_not_start_fails_the_start() {
 }
 
 #[test]
-fn driver_below_gets_the_parameters_that_were_sent() {
+fn lower_driver_gets_the_parameters_that_were_sent() {
     let kernel = kernel();
     // SAFETY: the entry point is that of a driver on wdm, except for the routine above.
     let below = unsafe { Driver::load(&kernel, entry_in_c) }.expect("DriverEntry");

@@ -287,7 +287,7 @@ fn request_is_forwarded_and_returned_as_the_filter_requires() {
 }
 
 #[test]
-fn pending_request_comes_back_later() {
+fn pending_request_returns_later() {
     let opened = Opened::new(&kernel());
     for (function, first) in [(FORWARD, 8), (OBSERVE, 8), (COMPLETE, 8), (CHANGE, 9)] {
         let pending = opened.send(function | PEND);
@@ -314,7 +314,7 @@ fn request_that_returned_is_kept_until_the_filter_completes_it() {
 
 /// The function driver completes its kept request when it receives the removal, and the filter then keeps the request.
 #[test]
-fn request_that_comes_back_during_the_removal_is_completed() {
+fn request_that_returns_during_the_removal_is_completed() {
     let opened = Opened::new(&kernel());
     let device = &opened.stack.device;
     let kept = device.internal_device_control(code(KEEP | PEND), &[], vec![0; 8]);

@@ -377,7 +377,7 @@ fn end(request: &Request) -> (i32, Vec<u8>) {
 }
 
 #[test]
-fn request_comes_back_with_its_output() {
+fn request_returns_with_its_output() {
     let (stack, file) = Stack::started(&kernel());
     assert_eq!(end(&start_request(&file, SEND, NEXT)), (0, b"bcd".to_vec()));
     let answer = end(&start_request(&file, SEND, APPEND));
@@ -423,7 +423,7 @@ fn request_that_is_sent_again_each_time_does_not_nest() {
 }
 
 #[test]
-fn cancelled_request_comes_back_and_is_sent_again() {
+fn cancelled_request_returns_and_is_sent_again() {
     let (stack, file) = Stack::started(&kernel());
     let request = start_request(&file, SEND, HANG);
     assert_eq!(request.status(), None);

@@ -273,7 +273,7 @@ fn send_below(file: &File, code: u32) -> i32 {
 }
 
 #[test]
-fn request_ends_with_the_status_of_the_driver_below_or_in_time() {
+fn request_ends_with_the_status_of_the_lower_driver_or_by_its_timeout() {
     let (stack, file) = started(&kernel());
     assert_eq!(send_below(&file, NEXT), 0);
     assert_eq!(send_below(&file, FAIL), nt::STATUS_DEVICE_BUSY);
@@ -283,7 +283,7 @@ fn request_ends_with_the_status_of_the_driver_below_or_in_time() {
 }
 
 #[test]
-fn buffers_are_passed_as_the_device_below_demands() {
+fn buffers_are_passed_as_the_lower_device_requires() {
     let kernel = kernel();
     let bases = [load::<Base<true>>(&kernel), load::<Base<false>>(&kernel)];
     for base in bases {
@@ -376,7 +376,7 @@ impl Device for Trusts {
 }
 
 #[test]
-fn output_is_not_longer_than_the_buffer_whatever_the_driver_below_says() {
+fn output_is_not_longer_than_the_buffer_whatever_length_the_lower_driver_reports() {
     let kernel = kernel();
     let (below, above) = (raw::load::<Exaggerates>(&kernel), load::<Trusts>(&kernel));
     Stack::new(below).function(above).started().unload();

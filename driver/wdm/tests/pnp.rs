@@ -56,7 +56,7 @@ fn device_is_stopped_unless_its_driver_refuses() {
 }
 
 #[test]
-fn special_file_is_refused_and_one_that_leaves_is_not() {
+fn special_file_is_refused_on_the_device_and_its_removal_is_not() {
     let stack = start::<Stoppable>(&kernel());
     let device = &stack.device;
     // The bus driver's answer shows which request reaches it.

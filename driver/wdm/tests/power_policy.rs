@@ -295,7 +295,7 @@ fn request_is_served_after_a_failed_power_down() {
 /// The request for D0 cannot be allocated when the system works again, so no routine of the driver is in progress that could return the
 /// error.
 #[test]
-fn device_is_told_that_the_request_for_d0_cannot_be_allocated() {
+fn device_is_notified_that_the_request_for_d0_cannot_be_allocated() {
     let (faults, stack, file) = idle_with_faults();
     let device = &stack.device;
     let mut failed = 0;
@@ -397,7 +397,7 @@ impl Device for Stubborn {
 }
 
 #[test]
-fn device_that_was_told_of_a_failure_tries_again() {
+fn device_that_was_notified_of_a_failure_tries_again() {
     let kernel = kernel();
     let stack = start::<Stubborn>(&kernel);
     let device = &stack.device;
@@ -496,7 +496,7 @@ fn served_beside_a_restart(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn request_is_served_beside_a_restart_in_every_order() {
+fn request_is_served_during_a_restart_in_every_order() {
     explore::check(1_000, served_beside_a_restart);
 }
 

@@ -122,7 +122,7 @@ fn error_gives_no_output() {
 }
 
 #[test]
-fn write_takes_no_more_than_it_was_given() {
+fn write_reports_at_most_its_length() {
     with_file(|file| {
         for length in [0_u8, 1, 100] {
             let end = ended(&file.write(length.into(), &vec![1; length.into()]));

@@ -155,7 +155,7 @@ fn requests_are_served_one_at_a_time_in_the_order_of_their_keys() {
 }
 
 #[test]
-fn a_request_that_waits_is_cancelled_and_its_neighbours_are_not() {
+fn a_queued_request_is_cancelled_and_the_others_are_not() {
     let driver = load();
     let [served, before, this, after] = [1, 2, 3, 4].map(|key| pend(&driver, key, 1));
     assert!(this.cancel_irp());

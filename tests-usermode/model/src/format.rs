@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_as_long_as_their_type() {
+    fn numbers_have_the_size_of_their_type() {
         let minus = u64::MAX;
         assert_eq!(formatted("%d %u\n", &[minus, minus]), "-1 4294967295");
         assert_eq!(formatted("%ld|%lx", &[minus, minus]), "-1|ffffffff");

@@ -242,7 +242,7 @@ fn counted<const AFTER: bool>(device: *mut DEVICE_OBJECT) {
 }
 
 #[test]
-fn memory_is_written_after_the_last_but_one_reference_was_given_up() {
+fn memory_is_written_after_the_second_to_last_reference_was_released() {
     breaks(scenario(counted::<true>), Rule::FreedMemory);
     passes(counted::<false>);
 }

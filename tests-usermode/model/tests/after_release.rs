@@ -318,7 +318,7 @@ fn freed_when_it_is_unprotected<const KIND: u8, const AFTER: bool>(device: *mut 
 }
 
 #[test]
-fn memory_is_written_after_its_protection_was_given_up() {
+fn memory_is_written_after_its_protection_was_released() {
     let scenario = freed_when_it_is_unprotected::<RUN_DOWN, true>;
     breaks(scenario, Rule::FreedMemory);
     passes(freed_when_it_is_unprotected::<RUN_DOWN, false>);

@@ -93,7 +93,7 @@ fn a_time_is_a_number_of_seconds_from_its_year_on() {
 }
 
 #[test]
-fn fields_become_the_time_they_were_made_of() {
+fn time_fields_convert_back_to_the_same_time() {
     passes(|| {
         for day in (0..500 * 365).step_by(13) {
             let moment = (day * 86_400 + 3_723) * SECOND + 40_000;

@@ -146,7 +146,7 @@ fn object_has_a_name_and_allows_one_routine_or_several() {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of rules")]
-fn callback_objects_are_used_as_their_pages_say() {
+fn callback_objects_are_used_as_documented() {
     stops(
         |_| {
             let object = create(1);
@@ -417,7 +417,7 @@ fn routine_is_called_with_each_value_of_its_power_setting() {
 
 /// "A driver must call `PoUnregisterPowerSettingCallback` to unregister each callback routine"; `PASSIVE_LEVEL`.
 #[test]
-fn power_setting_routines_are_used_as_their_pages_say() {
+fn power_setting_routines_are_used_as_documented() {
     stops(
         |device| {
             register_setting(Some(ignores_setting), null_mut());

@@ -281,7 +281,7 @@ fn wrong<const MISTAKE: u8>(rule: Rule, text: &str) {
 }
 
 #[test]
-fn routines_of_a_queue_follow_their_pages() {
+fn routines_of_a_queue_work_as_documented() {
     wrong::<{ Mistake::DoesNotUnlink as u8 }>(Rule::ListEntry, "which main has completed");
     wrong::<{ Mistake::PeeksHead as u8 }>(Rule::CancelSafeQueue, "CsqPeekNextIrp has returned IRP");
     wrong::<{ Mistake::ForgetsIrql as u8 }>(

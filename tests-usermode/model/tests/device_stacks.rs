@@ -197,7 +197,7 @@ impl Filter for Asks {
 
 /// At most `DISPATCH_LEVEL`: <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iofcalldriver>.
 #[test]
-fn a_driver_below_forwards_the_request_of_another_at_dispatch_level() {
+fn a_lower_driver_forwards_the_request_of_another_driver_at_dispatch_level() {
     passes::<Asks>();
 }
 
@@ -245,7 +245,7 @@ impl Filter for Enters {
 
 /// Bug checks 0xC4, 0xFA and 0xFB.
 #[test]
-fn a_completion_routine_returns_as_it_was_called() {
+fn a_completion_routine_returns_at_another_irql_or_in_a_critical_region() {
     stops::<Raises>(SECOND, Rule::IrqlReturn, (0xc4, 0xfa));
     stops::<Enters>(SECOND, Rule::CriticalRegions, (0xc4, 0xfb));
 }
@@ -296,6 +296,6 @@ impl Filter for MarksOwn {
 
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iomarkirppending>
 #[test]
-fn the_maker_of_an_irp_does_not_mark_it_pending() {
+fn the_creator_of_an_irp_does_not_mark_it_pending() {
     stops::<MarksOwn>(SECOND, Rule::OwnIrp, (NO_CODE, 0));
 }

@@ -342,7 +342,7 @@ unsafe extern "C" fn queries(_: *mut DRIVER_OBJECT, path: *mut UNICODE_STRING) -
 
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-zwqueryvaluekey>
 #[test]
-fn value_of_the_registry_is_cut_off_or_refused() {
+fn registry_value_is_truncated_or_refused() {
     let kernel = Kernel::new(Config {
         parameters: vec![("Depth".into(), 7)],
         ..Config::default()

@@ -90,7 +90,7 @@ fn cancels<const CANCELABLE: bool>(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn irp_that_never_had_a_cancel_routine_is_reported_as_such() {
+fn report_names_an_irp_that_never_had_a_cancel_routine() {
     let text = "was cancelled, never had a Cancel routine, and is never completed";
     breaks(cancels::<false>, Rule::IrpProcessingComplete, text);
     holds(cancels::<true>);
@@ -378,7 +378,7 @@ fn cancels_twice(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn request_can_come_between_two_cancellations_of_a_file() {
+fn request_can_arrive_between_two_cancellations_of_a_file() {
     let explored = explore(Search::every(1_000), cancels_twice).expect("no rule is broken");
     assert!(explored.complete, "{explored:?}");
     let seen = FOUND.each_ref().map(|found| found.load(SeqCst) != 0);

@@ -127,7 +127,7 @@ fn image_that_windows_would_not_load_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_truncated_or_damaged_file_is_no_crash() {
+fn a_truncated_or_damaged_file_does_not_crash_the_reader() {
     let whole = ImageFile::new(RETURN).imports(&["KeSetEvent"]).bytes();
     for length in 0..whole.len() {
         // The last bytes of the last section are padding, which is not in the memory.

@@ -346,7 +346,7 @@ fn interrupt_is_served_until_it_is_disconnected() {
 }
 
 #[test]
-fn interrupt_and_mapping_end_before_the_driver_goes() {
+fn interrupt_and_mapping_end_before_the_driver_is_unloaded() {
     let violation = found_in(interrupts_and_goes::<1>);
     broke(&violation, Rule::Interrupt, 0xce, &[]);
     let violation = found_in(interrupts_and_goes::<2>);
@@ -415,7 +415,7 @@ fn interrupts_as_it_starts<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
 
 /// What a service routine uses is initialised before it is connected.
 #[test]
-fn interrupt_comes_as_soon_as_it_is_connected() {
+fn interrupt_can_occur_as_soon_as_it_is_connected() {
     holds(interrupts_as_it_starts::<0>);
     let text = "was not initialised";
     breaks(interrupts_as_it_starts::<14>, Rule::Dpc, text);
@@ -430,7 +430,7 @@ fn service_routine_calls_nothing_that_runs_at_dispatch_level() {
 }
 
 #[test]
-fn spin_lock_of_an_interrupt_is_no_other_lock() {
+fn interrupt_spin_lock_is_used_as_an_ordinary_lock() {
     let violation = found_in(interrupts_and_goes::<9>);
     broke(&violation, Rule::Interrupt, 0xc4, &[0x1008]);
 }

@@ -173,7 +173,7 @@ fn irql_ke_dispatch_lte() {
 }
 
 #[test]
-fn irql_on_the_routines_page() {
+fn irql_is_the_documented_one() {
     let cancel_lock = || {
         raise(HIGH_LEVEL);
         let mut irql = 0;
@@ -201,7 +201,7 @@ fn irql_on_the_routines_page() {
 
 /// Calls of routines at an IRQL above the documented maximum.
 #[test]
-fn irql_above_the_one_on_the_routines_page() {
+fn irql_above_the_documented_one() {
     const BODIES: [(&str, fn()); 11] = [
         ("ExInitializeZone", || {
             raise(APC_LEVEL);

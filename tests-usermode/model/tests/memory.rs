@@ -36,7 +36,7 @@ fn read_nowhere() {
 }
 
 #[test]
-fn a_pointer_to_nothing_stops_the_driver_that_reads() {
+fn a_read_at_an_invalid_address_stops_the_driver() {
     let violation = found(|| {
         let mut event = KEVENT { Header: [0; 3] };
         nt!(KeInitializeEvent(&raw mut event, 0, 0));
@@ -58,7 +58,7 @@ fn a_pointer_to_nothing_stops_the_driver_that_reads() {
 }
 
 #[test]
-fn a_pointer_to_nothing_stops_the_driver_that_writes_at_dispatch_level() {
+fn a_write_at_an_invalid_address_at_dispatch_level_stops_the_driver() {
     let violation = found(|| {
         let _ = nt!(KeRaiseIrqlToDpcLevel());
         // SAFETY: that there is no memory is what is tested.
@@ -131,7 +131,7 @@ fn lock() -> *mut u64 {
 }
 
 #[test]
-fn routines_are_stopped_for_pointers_that_are_no_objects() {
+fn routines_stop_the_system_for_a_pointer_to_no_object() {
     is_no_object! {
         "KeSetEvent": nt::KeSetEvent(null_mut(), 0, 0);
         "KeSetEvent": nt::KeSetEvent(nowhere(), 0, 0);

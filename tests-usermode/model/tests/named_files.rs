@@ -254,7 +254,7 @@ fn bits_outside_of_a_bitmap_are_not_changed() {
 }
 
 #[test]
-fn uuids_differ() {
+fn two_uuids_differ() {
     passes(|device| {
         let made = [(); 2].map(|()| {
             let mut uuid = nt::GUID {

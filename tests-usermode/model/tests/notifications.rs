@@ -100,7 +100,7 @@ fn routine_is_added_and_removed_once() {
 
 /// "A driver must remove any callbacks it registers before it unloads."
 #[test]
-fn driver_that_goes_has_removed_its_routines() {
+fn unloaded_driver_has_removed_its_routines() {
     fn fails(body: impl Body) {
         stops(body, Rule::Callback, 0xce, 0, "DriverEntry");
     }
@@ -307,7 +307,7 @@ fn notification_is_unregistered_before_its_context_is_freed() {
 }
 
 #[test]
-fn notification_is_unregistered_once_before_the_driver_goes() {
+fn notification_is_unregistered_once_before_the_driver_is_unloaded() {
     let body = |device: *mut DEVICE_OBJECT| {
         register(driver_of(device), 0, null_mut());
         delete(device);
@@ -420,7 +420,7 @@ unsafe extern "C" fn is_told(notification: *mut c_void, context: *mut c_void) ->
 }
 
 #[test]
-fn routine_is_told_of_interfaces_that_come_and_go() {
+fn routine_is_notified_of_the_arrival_and_removal_of_interfaces() {
     let kernel = Kernel::new(Config::default());
     let driver = load(&kernel, entry::<Watches<true>>);
     let device = driver.add_device().expect("AddDevice");

@@ -234,7 +234,7 @@ fn one_of_two_drivers_is_unloaded() {
 }
 
 #[test]
-fn a_driver_whose_entry_point_fails_is_loaded_beside_another() {
+fn a_driver_whose_entry_point_fails_is_loaded_while_another_is_loaded() {
     unsafe extern "C" fn fails(_: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
         STATUS_CANCELLED
     }

@@ -192,7 +192,7 @@ fn closes_early<const AFTER_COMPLETION: bool>(kernel: &Arc<Kernel>) {
 }
 
 #[test]
-fn another_thread_runs_at_the_end_of_a_completion() {
+fn another_thread_can_run_at_the_end_of_a_completion() {
     breaks(closes_early::<true>, Rule::FreedMemory, "block was freed");
     holds(closes_early::<false>);
 }

@@ -312,7 +312,7 @@ unsafe extern "C" fn waits(event: *mut c_void) {
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kereadstatesemaphore>,
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-iogetcurrentprocess>
 #[test]
-fn routines_are_called_at_the_highest_irql_that_their_pages_allow() {
+fn routines_are_called_at_the_highest_documented_irql() {
     passes(|device| {
         let mut event: KEVENT = event();
         initialise(&raw mut event);

@@ -121,7 +121,7 @@ counts!(PublishedEarly, |_device, own, code| {
 });
 
 #[test]
-fn a_number_orders_what_comes_before_it() {
+fn an_interlocked_operation_orders_earlier_accesses() {
     holds(two_requests::<Published>);
     let text = "nothing orders the two";
     breaks(two_requests::<PublishedEarly>, Rule::PlainMemory, text);
@@ -150,7 +150,7 @@ counts!(NotWaited, |_device, own, code| {
 });
 
 #[test]
-fn an_event_orders_what_comes_before_it() {
+fn an_event_orders_earlier_accesses() {
     holds(two_requests::<Waited>);
     let text = "nothing orders";
     breaks(two_requests::<NotWaited>, Rule::PlainMemory, text);
@@ -181,7 +181,7 @@ fn delay() {
 }
 
 #[test]
-fn a_timer_orders_what_comes_before_it() {
+fn a_timer_orders_earlier_accesses() {
     holds(one_request::<BeforeTimer>);
     let text = "nothing orders";
     breaks(one_request::<BesideTimer>, Rule::PlainMemory, text);
@@ -223,7 +223,7 @@ impl<const LATE: bool> Steps for QueuesItem<LATE> {
 }
 
 #[test]
-fn a_work_item_orders_what_comes_before_it() {
+fn a_work_item_orders_earlier_accesses() {
     holds(one_request::<QueuesItem<false>>);
     let text = "nothing orders";
     breaks(one_request::<QueuesItem<true>>, Rule::PlainMemory, text);

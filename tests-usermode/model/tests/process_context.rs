@@ -208,7 +208,7 @@ fn thread_is_detached_before_its_dispatch_routine_returns() {
 
 /// "The caller must allocate storage for this structure from nonpaged pool or the caller's own thread stack"; below `DISPATCH_LEVEL`.
 #[test]
-fn attachment_is_used_as_its_pages_say() {
+fn attachment_is_used_as_documented() {
     // SAFETY: the kernel gives the variable.
     let system = || unsafe { nt::PsInitialSystemProcess };
     let paged = move |_| {

@@ -53,7 +53,7 @@ fn is_found(body: fn(), rule: Rule, code: u32, text: &str) {
 }
 
 #[test]
-fn resource_is_used_against_its_pages() {
+fn resource_is_used_against_its_documentation() {
     is_found(
         || with_resource(|resource| nt!(ExReleaseResourceLite(resource))),
         Rule::Resource,

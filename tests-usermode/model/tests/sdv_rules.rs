@@ -177,7 +177,7 @@ fn refused<const STATUS: i32>(kernel: &Arc<Kernel>) {
 
 /// <https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-nsremovelockquerymnremove>
 #[test]
-fn a_query_to_remove_is_not_refused_as_not_supported() {
+fn a_query_remove_request_does_not_fail_with_not_supported() {
     let faulty = refused::<STATUS_NOT_SUPPORTED>;
     let found = pair(
         faulty,

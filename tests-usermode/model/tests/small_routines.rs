@@ -238,7 +238,7 @@ unsafe extern "C" fn entry(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-ioregisterlastchanceshutdownnotification>, and
 /// <https://learn.microsoft.com/windows/win32/secauthz/null-dacls-and-empty-dacls>.
 #[test]
-fn links_access_lists_and_shutdowns_follow_their_pages() {
+fn links_access_lists_and_shutdowns_work_as_documented() {
     let kernel = Kernel::new(Config::default());
     // SAFETY: the entry point is that of a driver on `nt`.
     let driver = unsafe { Driver::load(&kernel, entry) }.expect("DriverEntry succeeds");

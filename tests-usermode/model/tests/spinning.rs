@@ -91,7 +91,7 @@ fn for_nothing(_: *mut DEVICE_OBJECT) {
 }
 
 #[test]
-fn a_thread_spins_for_nothing() {
+fn a_thread_spins_until_a_variable_that_no_thread_sets_changes() {
     stops_in_some_order(for_nothing, Rule::Hang, NO_CODE, 0, "Interlocked*");
     let search = Search::Pct {
         schedules: 1,

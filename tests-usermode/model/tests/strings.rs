@@ -71,7 +71,7 @@ fn a_string_is_initialised_from_a_terminated_string() {
 }
 
 #[test]
-fn a_copy_is_cut_off_and_an_append_fails_if_there_is_no_room() {
+fn a_copy_is_truncated_and_an_append_fails_if_the_buffer_is_too_small() {
     passes(|| {
         let (mut units, source, more) = ([0x7878; 4], wide("abcdef"), wide("ghi"));
         let mut to = room(&mut units);
@@ -216,7 +216,7 @@ fn a_converted_string_is_freed() {
 const TAG: u32 = u32::from_le_bytes(*b"test");
 
 #[test]
-fn the_pool_is_that_of_the_type() {
+fn the_pool_type_determines_the_pool() {
     passes(|| {
         for kind in [NonPagedPool, PagedPool, nt::NonPagedPoolNx] {
             let block = nt!(ExAllocatePoolWithTag(kind, 8, TAG)).cast::<u64>();
@@ -366,7 +366,7 @@ fn number_is_read_up_to_the_first_other_character() {
 
 /// [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-rtlintegertounicodestring)
 #[test]
-fn number_is_written_in_a_base() {
+fn number_is_formatted_in_a_base() {
     passes(|| {
         let mut units = [0x7878; 4];
         let mut to = room(&mut units);

@@ -162,7 +162,7 @@ fn data_of_an_event_is_freed() {
 }
 
 #[test]
-fn events_are_sent_as_their_pages_say() {
+fn events_are_sent_as_documented() {
     let fires = "WmiFireEvent";
     let body = |device: *mut DEVICE_OBJECT| {
         fire(device, 0, null_mut());

@@ -146,7 +146,7 @@ fn beside(device: *mut DEVICE_OBJECT) {
 }
 
 #[test]
-fn the_routines_of_two_items_run_beside_each_other() {
+fn the_routines_of_two_items_run_in_parallel() {
     passes(beside);
 }
 
@@ -158,7 +158,7 @@ fn queued_twice(device: *mut DEVICE_OBJECT) {
 }
 
 #[test]
-fn an_item_that_is_queued_is_queued() {
+fn a_queued_item_is_queued_again() {
     stops_in_some_order(queued_twice, Rule::WorkItem, 0xe4, 1, "IoQueueWorkItem");
 }
 
@@ -170,7 +170,7 @@ fn freed_queued(device: *mut DEVICE_OBJECT) {
 }
 
 #[test]
-fn an_item_that_is_queued_is_freed() {
+fn a_queued_item_is_freed() {
     stops_in_some_order(freed_queued, Rule::WorkItem, 0xe4, 2, "IoFreeWorkItem");
 }
 

@@ -82,7 +82,7 @@ fn is_fine(answer: &Answer) -> bool {
 }
 
 #[test]
-fn on_a_ready_machine_everything_is_fine() {
+fn machine_that_is_ready_has_no_problems() {
     for facts in [ready(), installed(Condition::Started)] {
         for finding in diagnose(&facts) {
             assert!(is_fine(&finding.answer), "{finding:?}");

@@ -69,7 +69,10 @@ fn waiting_reads_end_with_their_handle_and_their_device() {
 fn wait_for_state(device: &Device, state: u32) {
     let begin = Instant::now();
     while device.told_power() != Some(state) {
-        assert!(begin.elapsed() < TIMEOUT, "the device does not enter {state}");
+        assert!(
+            begin.elapsed() < TIMEOUT,
+            "the device does not enter {state}"
+        );
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -166,9 +166,7 @@ fn open_at_any_time(kernel: &Arc<Kernel>) {
                     [STATUS_NO_SUCH_DEVICE, STATUS_OBJECT_NAME_NOT_FOUND].contains(error)
                 }
             };
-            users_kernel.verify(allowed, || {
-                format!("{user:?} opens the device: {opened:?}")
-            });
+            users_kernel.verify(allowed, || format!("{user:?} opens the device: {opened:?}"));
             if let Ok(file) = opened {
                 let end = exchange(&file, IOCTL_BUFFERED, b"hello", 1);
                 users_kernel.verify(end.status == STATUS_SUCCESS, || format!("{end:?}"));

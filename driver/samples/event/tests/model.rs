@@ -80,7 +80,7 @@ fn event_is_set_at_its_time() {
 }
 
 #[test]
-fn cancelled_request_is_over() {
+fn cancelled_request_is_completed() {
     with_file(|_, file| {
         let request = notify(file, None, 1000);
         assert!(request.cancel());

@@ -261,7 +261,7 @@ fn requests_are_forwarded_in_each_way() {
 }
 
 #[test]
-fn a_request_of_the_drivers_own_is_sent_and_cancelled_at_the_same_time() {
+fn a_request_that_the_driver_made_is_sent_and_cancelled_at_the_same_time() {
     run(|file| {
         for _ in 0..TIMES {
             file.ioctl(SEND, &[], 0);

@@ -131,7 +131,7 @@ fn every_node_of_a_device_queue_is_served_or_removed() {
 }
 
 #[test]
-fn a_device_queue_by_key_gives_back_its_nodes_when_it_is_dropped() {
+fn a_device_queue_by_key_releases_its_nodes_when_it_is_dropped() {
     let _kernel = Kernel::start();
     at_passive(|irql| {
         stack_pin_init!(let first = DeviceQueueNode::new(Box::new(1)));

@@ -21,7 +21,7 @@ lock_order!(Inner => existing CancelSpinLock);
 const TOTAL: u32 = THREADS * TIMES;
 
 #[test]
-fn a_spin_lock_gives_its_value_to_one_thread_at_a_time() {
+fn one_thread_at_a_time_accesses_the_value_of_a_spin_lock() {
     let _kernel = Kernel::start();
     at_passive(|irql| {
         stack_pin_init!(let lock = SpinLock::<_, Outer>::new(Box::new(0)));

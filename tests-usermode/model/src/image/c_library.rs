@@ -317,7 +317,7 @@ mod tests {
 
     /// As the pages of `_vsnprintf` and `_vsnwprintf` say.
     #[test]
-    fn format_that_is_too_long_is_cut_off() {
+    fn format_that_is_too_long_is_truncated() {
         let text = c"%s-%d".to_bytes_with_nul();
         let arguments = [c"ab".as_ptr().expose_provenance() as u64, 12];
         let formatted = |count| {

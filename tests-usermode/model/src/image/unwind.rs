@@ -140,7 +140,7 @@ mod tests {
     use super::Unwinder;
 
     #[test]
-    fn a_frame_is_as_large_as_its_prolog_makes_it() {
+    fn a_frame_has_the_size_that_its_prolog_specifies() {
         // At 0: a function of 0x20 bytes: push rbx at 1, sub rsp, 0x28 at 5, and one with a frame of 0x1000 bytes at 0x40.
         let mut bytes = vec![0; 0x100];
         bytes[0x80..0x88].copy_from_slice(&[1, 5, 2, 0, 5, 0x42, 1, 0x30]);

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trait_stands_for_a_type_that_only_v0_has() {
+    fn a_type_that_only_v0_names_is_replaced_by_its_trait() {
         for (legacy, v0, trait_method, method) in TYPE_IN_V0 {
             assert_eq!([named(legacy), named(v0)], [*trait_method, *method]);
         }

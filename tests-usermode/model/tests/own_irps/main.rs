@@ -218,7 +218,7 @@ fn an_irp_returns_to_the_driver_that_created_it() {
 }
 
 #[test]
-fn an_irp_is_freed_once_when_it_has_come_back() {
+fn an_irp_is_freed_once_after_it_has_returned() {
     let (rule, io) = (Rule::IoAllocateFree, 0xc9);
     let down = "it is still in use";
     asks::<FREES_WHILE_DOWN, LATER>(rule, io, 0x20b, down);
@@ -240,7 +240,7 @@ fn an_irp_has_a_stack_location_for_each_lower_driver() {
 }
 
 #[test]
-fn an_irp_is_used_again_by_io_reuse_irp_when_it_has_come_back() {
+fn an_irp_is_reused_by_io_reuse_irp_after_it_has_returned() {
     let down = "it was sent, and has not returned";
     asks::<REUSES_WHILE_DOWN, LATER>(Rule::IoReuseIrp, 0, 0, down);
     let again = "IoReuseIrp is for one that is used again";

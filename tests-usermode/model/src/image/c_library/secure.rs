@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_letters_are_read() {
+    fn numbers_are_parsed_and_letters_converted() {
         assert_eq!(atoi(c"  -120x".as_ptr().cast::<u8>()), -120);
         assert_eq!(atoi(c"x1".as_ptr().cast::<u8>()), 0);
         let mut text = *b"A1bC\0\0";
