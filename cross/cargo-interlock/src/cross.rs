@@ -62,8 +62,8 @@ pub fn cargo(
         .env_remove("LD_LIBRARY_PATH"))
 }
 
-/// Returns an argument without its demand on `Cargo.lock`, for which `cargo metadata` has checked the workspace's. Cargo has to make the
-/// mirror's, which differs.
+/// Returns an argument without the requirement that `Cargo.lock` does not change. `cargo metadata` has checked the workspace's file.
+/// Cargo has to change the mirror's.
 fn unlocked(argument: &str) -> Option<&str> {
     match argument {
         "--locked" => None,

@@ -12,7 +12,7 @@ pub const UNKNOWN_DEVICE: u32 = 0x22;
 
 /// How the I/O manager passes the buffers of a request to the driver.
 ///
-/// `METHOD_NEITHER` has no value here. With it the driver gets addresses of user mode, and an access raises an exception
+/// `METHOD_NEITHER` has no value here. With it the driver gets user-mode addresses, and an access raises an exception
 /// if they are not valid, which a driver in Rust cannot handle.
 ///
 /// WDK: [Buffer Descriptions for I/O Control

@@ -44,7 +44,7 @@
 //! | `InterlockedIncrement`, `InterlockedExchange` | [`InterlockedLong`], [`InterlockedLong64`] |
 //! | `KDPC`, `KTIMER` | [`Dpc`], [`Timer`] |
 //! | `KEVENT`, `KeSetEvent`, `KeWaitForSingleObject` | [`Event`] |
-//! | `ObReferenceObjectByHandle` for an event of user mode | [`UserEvent`] |
+//! | `ObReferenceObjectByHandle` for a user-mode event | [`UserEvent`] |
 //! | `FAST_MUTEX`, `ExAcquireFastMutex` | [`Mutex`] |
 //! | `PsCreateSystemThread` | [`Thread`], [`thread::run`] |
 //! | `IoAllocateWorkItem`, `IoQueueWorkItem` | [`WorkItem`] |

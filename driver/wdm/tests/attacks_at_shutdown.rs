@@ -82,7 +82,7 @@ impl Device for Counted {
     }
 }
 
-/// The device cannot be attached, since the device below is still being initialised. A notification that has begun before does not
+/// The device cannot be attached, since the lower device is still being initialised. A notification that has begun before does not
 /// use the state that AddDevice frees.
 #[test]
 fn a_device_that_cannot_be_attached_does_not_use_its_state_at_a_shutdown() {

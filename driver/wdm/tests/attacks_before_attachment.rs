@@ -59,7 +59,7 @@ impl WorkItemRoutine for Again {
     }
 }
 
-/// A thread that reads from the device below each time that it is woken.
+/// A thread that reads from the lower device each time that it is woken.
 struct Reads(Lower, Left);
 
 impl ThreadRoutine for Reads {

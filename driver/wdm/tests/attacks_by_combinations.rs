@@ -24,7 +24,7 @@ const DROP: u32 = 0x22_2004;
 /// The device runs the value down, and then drops its owner.
 const RUN_DOWN: u32 = 0x22_2008;
 
-/// The driver below: completes each request in a DPC.
+/// The lower driver: completes each request in a DPC.
 struct Below(Shared<Dpc<Completes>>);
 
 #[pin_data]

@@ -1,4 +1,4 @@
-//! Attacks by a filter driver on the driver below and on the I/O manager: it drops, keeps and fails the requests that open and close
+//! Attacks by a filter driver on the lower driver and on the I/O manager: it drops, keeps and fails the requests that open and close
 //! a file. The function driver has as many open files as the I/O manager.
 
 mod common;
@@ -285,7 +285,7 @@ fn a_request_returned_in_a_dpc_is_dropped() {
     });
 }
 
-/// A program can create a named pipe or a mailslot on any device. If a filter completed that with success, the driver below would
+/// A program can create a named pipe or a mailslot on any device. If a filter completed that with success, the lower driver would
 /// close a file that it has not opened.
 #[test]
 fn a_named_pipe_is_opened_by_the_lower_driver() {

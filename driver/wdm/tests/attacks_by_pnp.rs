@@ -1,5 +1,5 @@
 //! Attacks with the requests of the PnP manager: in every order, with a driver or a bus driver that fails or pends them, and while
-//! the device is opened and gets requests. The device has everything that the kernel could still call afterwards.
+//! the device is opened and gets requests. The device has every object whose routine the kernel could still call afterwards.
 
 mod common;
 
@@ -185,7 +185,7 @@ impl Device for Everything {
     }
 
     fn remove(&self, irql: &mut PassiveLevel) {
-        // The others of its queue have ended. It is completed with an error, and logged, since it is dropped.
+        // The other requests of the queue have ended. The drop of this one completes it with an error, and logs it.
         drop(self.current.with(irql, |current, _| current.take()));
     }
 }
@@ -239,7 +239,7 @@ fn the_pnp_manager_sends_its_requests_in_every_order() {
     let (removal, others) = MINORS.split_last().expect("minors");
     assert_eq!(*removal, nt::IRP_MN_REMOVE_DEVICE);
     let bus = [None, Some(BusAnswer::Fail(FAILURE)), Some(BusAnswer::Pend)];
-    // Not each order with every failure, but each failure with many orders.
+    // Combines each failure with many orders, but not with all.
     let mut number = 0;
     for &first in others {
         for &second in others {

@@ -123,7 +123,7 @@ impl Controls for Server {
     }
 }
 
-/// Two requests wait, one is served and one waits for that; then the steps follow.
+/// Queues two requests, starts two others, of which one is served and one waits, and then runs the steps.
 fn run(steps: &[Step]) {
     let driver = Loaded::new::<Controlled<Server>>();
     let mut requests = Vec::new();

@@ -62,7 +62,7 @@ impl Controls for Attacked {
         let nothing = SList::new();
         nothing.push(empty.allocate(()).expect("memory"));
         drop((memory, others, empty));
-        // The closure pushes items again while the list is taken apart.
+        // The closure pushes items again while the list is being emptied.
         let mut count = 0;
         items.flush(|item| {
             assert!(std::ptr::from_ref(&*item).is_aligned());

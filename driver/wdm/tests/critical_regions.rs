@@ -1,4 +1,4 @@
-//! A thread of user mode handles a request in a critical region, and so does every thread that accesses a value that can be run down.
+//! A user-mode thread handles a request in a critical region, and so does every thread that accesses a value that can be run down.
 //! Otherwise user mode could suspend it, and the removal of the device or another program would wait for it
 //! ([Run-Down Protection](https://learn.microsoft.com/windows-hardware/drivers/kernel/run-down-protection)).
 

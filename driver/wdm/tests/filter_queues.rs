@@ -18,7 +18,7 @@ use wdm::{
 /// Kept by the filter until a request to resume.
 const HOLD: u32 = code(0x800);
 const RESUME: u32 = code(0x801);
-/// As `HOLD`, with an input that only the driver below can access.
+/// As `HOLD`, with an input that only the lower driver can access.
 const HOLD_NEITHER: u32 = code(0x802) | 3; // METHOD_NEITHER
 
 /// The function driver below the filter.
@@ -34,10 +34,10 @@ impl Controls for Below {
     }
 }
 
-/// The address of the input that the driver below gets with `METHOD_NEITHER`. The model sends NULL.
+/// The address of the input that the lower driver gets with `METHOD_NEITHER`. The model sends NULL.
 static INPUT: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// The device control of the driver below, which is one in C.
+/// The device control of the lower driver, which is one in C.
 unsafe extern "C" fn read_input(_: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i32 {
     // SAFETY: this routine owns the IRP. The fourth parameter is `Type3InputBuffer`.
     let input = unsafe { nt::irp::argument4(irp) };

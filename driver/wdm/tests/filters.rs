@@ -346,7 +346,7 @@ fn function_driver_is_notified_of_a_shutdown() {
     kernel.notify_shutdown();
 }
 
-/// A driver below, which fails each request.
+/// A lower driver, which fails each request.
 struct Busy;
 
 impl raw::Control for Busy {
@@ -388,7 +388,7 @@ fn flags(device: &Dev) -> *mut u32 {
 }
 
 /// By Microsoft's "Handling PnP Paging Requests": the flag is set on the way down, here since no device is above, and cleared
-/// on the way up if the device below does not have it.
+/// on the way up if the lower device does not have it.
 #[test]
 fn paging_file_changes_the_flag_of_the_device() {
     for below_has in [false, true] {

@@ -20,7 +20,7 @@ const ONE_WAY: u32 = code(0x801);
 const AND_WAIT: u32 = code(0x802);
 const AND_RETRY: u32 = code(0x803);
 
-/// The driver below: fails every second request of [`AND_RETRY`].
+/// The lower driver: fails every second request of [`AND_RETRY`].
 struct Busy(InterlockedLong);
 
 impl Filter for Busy {

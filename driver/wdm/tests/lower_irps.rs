@@ -1,4 +1,4 @@
-//! Requests that a driver sends to the device below without waiting: their buffers, a continuous reader, cancellation and the removal.
+//! Requests that a driver sends to the lower device without waiting: their buffers, a continuous reader, cancellation and the removal.
 
 mod common;
 
@@ -22,9 +22,9 @@ use wdm::{
     irql::{CallerLevel, DispatchLevel, NoSpinLockHeld},
 };
 
-/// Declares a code of the driver below.
+/// Declares a code of the lower driver.
 fn control(code: u32) -> ControlCode {
-    // SAFETY: the driver below accesses no memory by the contents of the buffers.
+    // SAFETY: the lower driver accesses no memory by the contents of the buffers.
     unsafe { ControlCode::new(code) }
 }
 
@@ -37,7 +37,7 @@ const RELEASE: u32 = 0x22_200c;
 /// Returns the input after the first byte of the second buffer: of `METHOD_OUT_DIRECT`.
 const APPEND: u32 = 0x22_200e;
 
-/// Sent to the driver above: sends the code that is the input, and pends until the request returns, whose status and output it returns.
+/// Sent to the upper driver: sends the code that is the input, and pends until the request returns, whose status and output it returns.
 const SEND: u32 = 0x22_3000;
 /// Sends it from a DPC.
 const SEND_IN_A_DPC: u32 = 0x22_3004;
@@ -48,13 +48,13 @@ const WRITE: u32 = 0x22_300c;
 const CANCEL: u32 = 0x22_3010;
 /// Checks the request in the removal.
 const CHECK: u32 = 0x22_3018;
-/// Has the driver below complete the request.
+/// Has the lower driver complete the request.
 const FINISH: u32 = 0x22_3014;
 
 const CAPACITY: usize = 16;
 const LONG: Duration = Duration::from_secs(5);
 
-/// The driver below.
+/// The lower driver.
 struct Below(Shared<IrpQueue<Quiet>>);
 
 impl Filter for Below {
@@ -107,7 +107,7 @@ impl Filter for Below {
     }
 }
 
-/// A function driver below, for direct I/O.
+/// A lower driver, for direct I/O.
 struct Base;
 
 impl Device for Base {
@@ -120,7 +120,7 @@ impl Device for Base {
     }
 }
 
-/// The objects that the routine and the dispatch routines of the driver above use.
+/// The objects that the routine and the dispatch routines of the upper driver use.
 #[pin_data]
 struct Parts {
     waiting: Shared<IrpQueue<Quiet>>,
@@ -207,7 +207,7 @@ impl DpcRoutine for Sender {
     }
 }
 
-/// The driver above.
+/// The upper driver.
 #[pin_data]
 struct Above {
     parts: Shared<Parts>,
@@ -475,7 +475,7 @@ fn cancelled_while_it_is_completed(kernel: &Arc<Kernel>) {
     stack.unload();
 }
 
-/// Whether a request that the driver below completes immediately was cancelled, in any order.
+/// Whether a request that the lower driver completes immediately was cancelled, in any order.
 static CANCELLED_UNSENT: AtomicBool = AtomicBool::new(false);
 
 /// The request is cancelled before or after its work item sends it.

@@ -1,4 +1,4 @@
-//! For each request that a filter receives, it sends its own request, and completes the former with the result of the latter.
+//! For each request that a filter receives, it sends its own request, and completes the received one with the result of its own.
 
 mod common;
 #[path = "common/raw.rs"]
@@ -22,7 +22,7 @@ const NEXT: u32 = 0x22_2000;
 /// The filter sends `NEXT` with the number 41.
 const SEND_NEXT: u32 = 0x22_2004;
 
-/// The function driver below.
+/// The function driver.
 struct Counts;
 
 impl Control for Counts {
@@ -99,7 +99,7 @@ impl Filter for Asks {
         }
         let handled = self.0.waiting.insert(irp, irql);
         if let Some(own) = self.0.idle.with(irql, |idle, _| idle.take()) {
-            // SAFETY: the driver below accesses no memory by the contents of the buffers.
+            // SAFETY: the lower driver accesses no memory by the contents of the buffers.
             let code = unsafe { ControlCode::new(NEXT) };
             if let Err((own, _)) = own.device_control(code, &41_u32.to_ne_bytes(), 4, irql) {
                 self.0.answered(own, irql);

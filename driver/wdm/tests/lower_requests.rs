@@ -1,4 +1,4 @@
-//! Requests that a driver makes and sends to the device below: their input and output, timeouts, and the removal.
+//! Requests that a driver makes and sends to the lower device: their input and output, timeouts, and the removal.
 
 mod common;
 #[path = "common/raw.rs"]
@@ -14,7 +14,7 @@ use wdm::{
     NewDevice, NewFilter, NtStatus, PassiveLevel, Shared, irql::CallerLevel,
 };
 
-/// Declares a code of the driver below.
+/// Declares a code of the lower driver.
 fn control(code: u32) -> ControlCode {
     // SAFETY: the drivers in this file access no memory by the contents of the buffers.
     unsafe { ControlCode::new(code) }
@@ -32,14 +32,14 @@ const APPEND: u32 = 0x22_200e;
 const TAKE: u32 = 0x22_2011;
 /// Returns the input in reverse order: of `METHOD_NEITHER`.
 const REVERSE: u32 = 0x22_2003;
-/// Sent to the driver above: sends the code that is the input to the driver below.
+/// Sent to the upper driver: sends the code that is the input to the lower driver.
 const SEND_BELOW: u32 = 0x22_3000;
 
 const SECRET: &[u8] = b"secret";
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The driver below.
+/// The lower driver.
 struct Below(Shared<IrpQueue<Quiet>>);
 
 impl Filter for Below {
@@ -174,7 +174,7 @@ impl<const IS_DIRECT: bool> Device for Base<IS_DIRECT> {
     }
 }
 
-/// The driver above.
+/// The upper driver.
 struct Above(Lower);
 
 impl Device for Above {
@@ -328,7 +328,7 @@ fn request_ends_before_the_device_is_removed() {
     });
 }
 
-/// The driver below claims to have written more than the output has room for.
+/// The lower driver claims to have written more than the output has room for.
 struct Exaggerates;
 
 impl raw::Control for Exaggerates {

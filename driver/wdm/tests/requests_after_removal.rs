@@ -182,7 +182,7 @@ fn asked_again(kernel: &Arc<Kernel>) -> Stack {
 }
 
 /// Power requests and those of WMI can come at any time: the power manager sends what was requested before the removal. A filter passes a
-/// power request on as long as it is attached, since the driver below may wait for it:
+/// power request on as long as it is attached, since the lower driver may wait for it:
 /// <https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-removelockmnremove>
 #[test]
 fn only_a_filter_passes_power_requests_on_after_the_removal_was_passed_down() {

@@ -48,7 +48,7 @@ impl WorkItemRoutine for Item {
     }
 }
 
-/// Appends its number to the text of the order in which such DPCs run.
+/// Appends its number to a text that shows the order in which these DPCs run.
 struct Ordered {
     number: u32,
     order: Shared<SpinLock<u32>>,
@@ -61,7 +61,7 @@ impl DpcRoutine for Ordered {
     }
 }
 
-/// Sets its timer again, as long as it may.
+/// Sets its timer again each time that it runs.
 struct Again(InterlockedLong);
 
 impl TimerRoutine for Again {

@@ -1,6 +1,6 @@
 //! The executive: interlocked and sequenced lists, interlocked numbers, fast mutexes, reader/writer spin
 //! locks, executive resources, run-down protection, zones, the pool with the driver's global allocator, counted strings, kernel handles,
-//! work items, events of user mode, callback objects, the calendar and the version of the system.
+//! work items, user-mode events, callback objects, the calendar and the version of the system.
 //!
 //! It uses `ke`, `host` and `verifier`, and neither `io` nor `ps`.
 
@@ -57,9 +57,9 @@ use crate::{
 pub(crate) struct Ex {
     pool: Arc<Pool>,
     handles: Handles,
-    /// The handles of user mode.
+    /// The user-mode handles.
     user_handles: Handles,
-    /// The event objects of user mode and the thread objects, by their addresses.
+    /// The user-mode event objects and the thread objects, by their addresses.
     events: Mutex<FxHashMap<usize, Arc<EventObject>>>,
     /// The lock for operations on sequenced lists.
     slists: Mutex<()>,

@@ -35,13 +35,13 @@
 //! | threaded DPCs | run as ordinary ones |
 //! | children of a bus | those that the driver reports ([`Device::enumerate`], `IoInvalidateDeviceRelations`), without a driver of their own |
 //! | `IoInvalidateDeviceState` | the question to the drivers ([`Device::state`]); a test removes a device that has failed |
-//! | processes | the system's, and one in which the threads of user mode run; [`Kernel::run_process`] notifies drivers of another |
+//! | processes | the system's, and one in which the user-mode threads run; [`Kernel::run_process`] notifies drivers of another |
 //!
 //! The threads of a [`Kernel`] are the host threads that enter it. An [exploration](explore) runs them one at a time,
 //! in every order of the steps that other threads can observe, or in many.
 //!
 //! The model does not observe reads and writes of plain memory, except of addresses without memory. On Linux these include, for
-//! pool blocks, system buffers and buffers of user mode that are no longer than a page ([`Config::special_pool`]):
+//! pool blocks, system buffers and user-mode buffers that are no longer than a page ([`Config::special_pool`]):
 //!
 //! | access | not observed |
 //! | --- | --- |

@@ -29,7 +29,7 @@ fn breaks(scenario: Scenario, rule: Rule) {
     assert_eq!(found.violation.rule, rule, "\n{found}");
 }
 
-/// A filter driver that passes every request to the device object below.
+/// A filter driver that passes every request to the lower device object.
 struct Filter<const SAFE: bool>;
 
 impl<const SAFE: bool> Steps for Filter<SAFE> {
@@ -66,7 +66,7 @@ fn filtered<const SAFE: bool>(kernel: &Arc<Kernel>) {
     filter.add_filter(&device).expect("AddDevice");
     sender.join();
     let file = Arc::into_inner(file).expect("no actor uses the file");
-    // It was opened before the filter was attached.
+    // The file was opened before the filter was attached.
     file.close();
     device.remove().expect("no file is open");
     filter.unload();

@@ -66,7 +66,7 @@ struct Extension {
 fn extension<'a>(device: *mut DEVICE_OBJECT) -> &'a mut Extension {
     // SAFETY: the device object is alive.
     let extension = unsafe { (*device).DeviceExtension };
-    // SAFETY: each device of the driver has one, and one request comes at a time.
+    // SAFETY: each device of the driver has an extension, and requests are sent one at a time.
     unsafe { &mut *extension.cast() }
 }
 
@@ -188,7 +188,7 @@ unsafe extern "C" fn control(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTA
     let code = nt!(irp::io_control(irp)).code;
     if code == SEEN {
         let room = nt!(irp::system_buffer(irp));
-        // SAFETY: the test gives room for all.
+        // SAFETY: the test passes memory for all.
         unsafe { room.copy_from(own.seen.as_ptr(), own.seen.len()) };
         nt!(irp::set_information(irp, own.count));
         nt!(irp::set_status(irp, STATUS_SUCCESS));

@@ -163,7 +163,7 @@ macro_rules! entry {
             // SAFETY: the I/O manager gives the driver object, which is this routine's to fill in.
             let driver = unsafe { &mut *driver };
             driver.DriverUnload = Some(unload);
-            // SAFETY: the driver object comes with its extension.
+            // SAFETY: the driver object has an extension.
             unsafe { (*driver.DriverExtension).AddDevice = Some($add) };
             STATUS_SUCCESS
         }

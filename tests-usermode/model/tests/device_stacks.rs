@@ -158,7 +158,7 @@ fn the_io_manager_frees_the_mdls_of_an_irp() {
     passes::<AttachesMdl>();
 }
 
-/// Sends a request of its own, which a driver below would forward at `DISPATCH_LEVEL`, and queries the alignment.
+/// Sends a request of its own, which a lower driver would forward at `DISPATCH_LEVEL`, and queries the alignment.
 struct Asks;
 
 impl Filter for Asks {

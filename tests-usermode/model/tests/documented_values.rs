@@ -196,7 +196,7 @@ impl Steps for Looks {
     }
 }
 
-/// A filter above, whose alignment is that of the device object below it.
+/// A filter, whose alignment is that of the lower device object.
 struct IsAligned;
 
 impl Steps for IsAligned {

@@ -364,7 +364,7 @@ impl Filter for ReturnsPending {
     }
 }
 
-/// Does not have the flags of the device object below.
+/// Does not have the flags of the lower device object.
 struct OtherFlags;
 
 impl Filter for OtherFlags {

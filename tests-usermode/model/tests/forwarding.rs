@@ -28,7 +28,7 @@ fn is_start(irp: *mut IRP) -> bool {
     (major, minor) == (nt::IRP_MJ_PNP, nt::IRP_MN_START_DEVICE)
 }
 
-/// Starts the device when the drivers below have started it.
+/// Starts the device when the lower drivers have started it.
 struct Forwards;
 
 impl Steps for Forwards {

@@ -71,7 +71,7 @@ struct Extension {
 fn extension<'a>(device: *mut DEVICE_OBJECT) -> &'a mut Extension {
     // SAFETY: the device object is alive.
     let extension = unsafe { (*device).DeviceExtension };
-    // SAFETY: `add_device` has made it so large, and one PnP request comes at a time.
+    // SAFETY: `add_device` has made an extension of this size, and PnP requests are sent one at a time.
     unsafe { &mut *extension.cast() }
 }
 
@@ -80,7 +80,7 @@ unsafe extern "C" fn entry(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -
     let driver = unsafe { &mut *driver };
     driver.DriverUnload = Some(unload);
     driver.MajorFunction[nt::IRP_MJ_PNP] = Some(pnp);
-    // SAFETY: the driver object comes with its extension.
+    // SAFETY: the driver object has an extension.
     unsafe { (*driver.DriverExtension).AddDevice = Some(add_device) };
     STATUS_SUCCESS
 }
@@ -397,7 +397,7 @@ fn the_remove_lock_is_initialised_again() {
 }
 
 fn completes_the_pending_request(kernel: &Arc<Kernel>) {
-    // The threads of an exploration are one of the host.
+    // All threads of an exploration run in one host thread.
     MISTAKE.set(Mistake::CompletesWhatPends);
     live(kernel, 0, &[(IRP_MN_START_DEVICE, BusAnswer::Pend)], false);
 }

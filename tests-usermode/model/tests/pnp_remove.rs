@@ -41,7 +41,7 @@ unsafe extern "C" fn entry(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -
     let driver = unsafe { &mut *driver };
     driver.DriverUnload = (!makes(Mistake::NoUnload)).then_some(unload as _);
     driver.MajorFunction[nt::IRP_MJ_PNP] = Some(pnp);
-    // SAFETY: the driver object comes with its extension.
+    // SAFETY: the driver object has an extension.
     unsafe { (*driver.DriverExtension).AddDevice = Some(add_device) };
     STATUS_SUCCESS
 }

@@ -47,7 +47,7 @@ fn lock_of(csq: *mut IO_CSQ) -> *mut KSPIN_LOCK {
 
 unsafe extern "C" fn acquires(csq: *mut IO_CSQ, irql: *mut u8) {
     let old = nt!(KeAcquireSpinLockRaiseToDpc(lock_of(csq)));
-    // SAFETY: the queue passes room for the IRQL.
+    // SAFETY: the queue passes memory for the IRQL.
     unsafe { irql.write(old) };
 }
 

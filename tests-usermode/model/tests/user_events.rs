@@ -1,4 +1,4 @@
-//! Events of user mode, whose handles a driver references.
+//! User-mode events, whose handles a driver references.
 
 #[macro_use]
 mod call;

@@ -8,11 +8,11 @@ use super::step::{Control, Step};
 use crate::fuzz;
 use crate::target::Access;
 
-/// The service time of a request that others are queued behind, in milliseconds: much longer than the few steps take that are
-/// executed during it, by a clock that cannot be stopped.
+/// The service time, in milliseconds, of a request behind which others are queued. On a real clock, it is much longer than the few steps
+/// that are executed during it.
 const HOLD_MS: u32 = 200;
 
-/// The maximum number of steps during a service, by such a clock.
+/// The maximum number of steps during a service on a real clock.
 const STEPS_HELD: usize = 6;
 
 /// How many steps are drawn for a sequence that runs on every kernel.
@@ -53,8 +53,8 @@ impl Sequence {
         }
     }
 
-    /// Adds a step so that its order relative to a service is the same by any clock: one queue serves at a time; the first
-    /// request is served for a long time, and the requests behind it for none.
+    /// Adds a step so that its order relative to a service is the same on every clock: one queue serves at a time; the first request
+    /// has a long service time, and the requests behind it have none.
     fn push_for_any_clock(&mut self, mut step: Step) {
         // Opening the device takes a long time, since it has to be found first. `CancelIo` waits on Windows until the thread's requests
         // have ended, also the one that is being served.

@@ -56,7 +56,7 @@ pub trait BuilderExt {
 fn mingw_architecture(architecture: CpuArchitecture) -> &'static [&'static str] {
     match architecture {
         CpuArchitecture::Amd64 => &[],
-        // It does not support ARM64. For ARM it includes `armddk.h`, which is the one in `include`.
+        // `wdm.h` does not support ARM64. For ARM it includes `armddk.h`, which mingw-w64 lacks and `include` contains.
         CpuArchitecture::Arm64 => &["-D_M_ARM"],
     }
 }

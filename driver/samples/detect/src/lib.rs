@@ -30,7 +30,7 @@ const EVENT_DSR: u32 = 0x10;
 
 /// The time for which a device needs its lines cleared or set.
 const WAIT: Duration = Duration::from_millis(200);
-/// The time after which a device that sends nothing is silent.
+/// The time without input after which a device has sent everything.
 const READ_TIME: Duration = Duration::from_millis(240);
 /// The time that the port may take for any other request.
 const CONTROL_TIME: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ impl Detection {
         sent.map(|_| ())
     }
 
-    /// Reads until the device is silent.
+    /// Reads until the device sends nothing for [`READ_TIME`].
     fn read(&self, irql: &mut PassiveLevel) -> Result<Id, Error> {
         let mut id = Id::NONE;
         for byte in &mut id.bytes {
@@ -93,13 +93,13 @@ impl Detection {
         Ok(id)
     }
 
-    /// Resets the device, and reads how it identifies itself; the second time without the wait for modems.
+    /// Resets the device, and reads how it identifies itself. If it sends nothing, tries again without the wait that modems need.
     fn detect(thread: &Thread<Self>, irql: &mut PassiveLevel) -> Result<Id, Error> {
         let wait = |irql: &mut PassiveLevel| {
             let continues = thread.wait_for(WAIT, irql);
             continues.then_some(()).ok_or(Error::CANCELLED)
         };
-        // The lines of the device change when it is reset.
+        // The reset changes the lines of the device, which would complete the request that waits for a change.
         thread.control(serial::SET_WAIT_MASK, &NO_EVENTS.to_ne_bytes(), irql)?;
         thread.control(serial::SET_BAUD_RATE, &BAUD_RATE.to_ne_bytes(), irql)?;
         thread.control(serial::SET_LINE_CONTROL, &LINE_CONTROL, irql)?;
@@ -131,7 +131,7 @@ impl Detection {
         change
             .device_control(serial::WAIT_ON_MASK, &[], size_of::<u32>(), irql)
             .map_err(|(_, error)| error)?;
-        // `set_power` has not cancelled it if it was not sent yet.
+        // If the request was not sent yet, `set_power` has not cancelled it.
         if self.has_slept.read() != 0 {
             sent.cancel(irql);
         }
@@ -161,7 +161,7 @@ struct Change(Shared<Thread<Detection>>);
 
 impl LowerIrpRoutine for Change {
     fn run(irp: LowerIrp<Self>, irql: &mut CallerLevel) {
-        // It is cancelled by `set_power`, and when the device is removed. With any other error, the port has no events.
+        // `set_power` and the removal of the device cancel the request. With any other error, the port has no events.
         if let Ok(()) | Err(Error::CANCELLED) = irp.result() {
             let thread = irp.0.clone();
             thread.change.with(irql, |place, _| *place = Some(irp));
@@ -174,7 +174,7 @@ impl LowerIrpRoutine for Change {
 #[pin_data]
 pub struct Detector {
     thread: Shared<Thread<Detection>>,
-    /// The request until the device is started.
+    /// The request before the device is started.
     #[pin]
     change: Mutex<Option<LowerIrp<Change>>>,
     sent: LowerIrpHandle<Change>,
@@ -244,7 +244,7 @@ impl Device for Detector {
 
     fn remove(&self, irql: &mut PassiveLevel) {
         self.thread.stop(irql);
-        // The request has an owner of the thread, and the thread has the request.
+        // The request is an owner of the thread, and the thread of the request. This breaks the cycle.
         drop(self.thread.change.with(irql, |place, _| place.take()));
     }
 }

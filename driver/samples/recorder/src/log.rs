@@ -1,4 +1,4 @@
-//! The messages on their way to the log, and the log.
+//! The recorded messages, and the log to which a thread appends them.
 
 use alloc::collections::VecDeque;
 
@@ -9,13 +9,13 @@ use wdm::{
     irql::AtMostDispatch,
 };
 
-/// How many lines the log has room for.
+/// The maximum number of lines in the log.
 pub const CAPACITY: usize = 256;
 
 /// The length of the longest line. A longer text is truncated.
 pub const MAX_LINE: usize = 120;
 
-/// How many messages can be on their way to the log.
+/// The maximum number of recorded messages that are not in the log yet.
 const MAX_ARRIVED: u16 = 1024;
 
 /// The line of a message.
@@ -53,7 +53,7 @@ impl QueueCallbacks for Quiet {
     type Record = ();
 }
 
-/// What recording a message needs.
+/// The state that is used to record a message.
 struct Intake {
     memory: Lookaside<Line>,
     /// The messages that the thread has not appended to the log yet, the last one first.
@@ -62,7 +62,7 @@ struct Intake {
 
 type Lines = VecDeque<LookasideBox<Line>>;
 
-/// What the thread works on.
+/// The state of the thread.
 #[pin_data]
 pub(crate) struct Log {
     #[pin]
@@ -71,7 +71,7 @@ pub(crate) struct Log {
     lines: Mutex<Lines>,
     pub(crate) reads: Shared<IrpQueue<Quiet>>,
     pub(crate) flushes: Shared<IrpQueue<Quiet>>,
-    /// Memory for a message that finds none, so that the first message of a shortage, which may tell its cause, is recorded.
+    /// Memory that is used if an allocation fails, so that the first message of a shortage, which may state its cause, is recorded.
     reserve: InterlockedOwner<LookasideBox<Line>>,
     /// How many messages were lost.
     pub(crate) lost: InterlockedLong,
@@ -134,7 +134,7 @@ impl Log {
                 self.free(lines.pop_front());
                 lost += 1;
             }
-            // Always true. With it, the compiler knows that `push_back` need not allocate, which could panic.
+            // The condition is always true. With it, the compiler recognises that `push_back` does not allocate, which could panic.
             if lines.len() < lines.capacity() {
                 lines.push_back(line);
             }
@@ -176,7 +176,7 @@ impl Log {
         self.lines.with(irql, |lines, _| lines.clear());
     }
 
-    /// Records the last line: further messages are refused, and those that other threads are recording come before it.
+    /// Records the last line: further messages are refused, and messages that other threads are recording precede it.
     pub(crate) fn close(&self, last: Line, irql: &mut PassiveLevel) {
         if let Some(intake) = self.intake.run_down(irql) {
             if let Some(last) = intake.memory.allocate(last) {

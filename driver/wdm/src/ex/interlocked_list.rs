@@ -17,7 +17,7 @@ use crate::{
 
 /// Identifies an entry of a list, for comparison with other identifiers.
 ///
-/// The entry may have left the list in the meantime, so it cannot be accessed through its identifier.
+/// The entry may no longer be on the list, so it cannot be accessed through its identifier.
 ///
 /// # Examples
 ///

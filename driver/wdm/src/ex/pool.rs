@@ -25,7 +25,7 @@ pub(crate) fn allocate<T>(init: impl PinInit<T, Error>) -> Result<*mut T, Error>
         // SAFETY: the layout's size is not zero. If there is no memory, the result is NULL.
         unsafe { alloc(layout) }.cast::<T>()
     } else {
-        // Like a `Box` of such a type.
+        // Like a `Box` of a zero-sized type.
         NonNull::dangling().as_ptr()
     };
     if slot.is_null() {

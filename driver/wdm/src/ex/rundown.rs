@@ -68,7 +68,7 @@ impl<T> Rundown<T> {
     /// [ExInitializeRundownProtection](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exinitializerundownprotection).
     ///
     /// # IRQL
-    /// At most `APC_LEVEL`, where the initialiser runs.
+    /// At most `APC_LEVEL` when the initialiser runs.
     ///
     /// # Errors
     /// `STATUS_INVALID_DEVICE_STATE` if the initialiser runs at `DISPATCH_LEVEL`, as [`Shared::new`](crate::Shared::new) can.
@@ -82,8 +82,7 @@ impl<T> Rundown<T> {
         }? Error)
     }
 
-    /// Calls a closure with the value, unless it was run down or a thread has begun that (`ExAcquireRundownProtection`,
-    /// `ExReleaseRundownProtection`).
+    /// Calls a closure with the value, unless its run-down has begun (`ExAcquireRundownProtection`, `ExReleaseRundownProtection`).
     ///
     /// WDK:
     /// [ExAcquireRundownProtection](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-exacquirerundownprotection).

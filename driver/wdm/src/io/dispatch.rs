@@ -268,7 +268,7 @@ pub(crate) unsafe extern "C" fn shutdown<D: Device>(
     unsafe { call(object, irp, irql, CriticalRegion::enter, method) }
 }
 
-/// `IRP_MJ_SYSTEM_CONTROL`: passed to the driver below.
+/// `IRP_MJ_SYSTEM_CONTROL`: passed to the lower driver.
 ///
 /// # Safety
 /// Called by WMI, for a device object of this crate.
@@ -277,7 +277,7 @@ pub(crate) unsafe extern "C" fn pass_on(object: *mut nt::DEVICE_OBJECT, irp: *mu
     unsafe { pass_on_to(object, irp, Extension::lower_for_request) }
 }
 
-/// A filter's `IRP_MJ_POWER`: passed to the driver below, also while the drivers below handle the removal, since the function driver may wait for
+/// A filter's `IRP_MJ_POWER`: passed to the lower driver, also while the lower drivers handle the removal, since the function driver may wait for
 /// the request ([RemoveLockMnRemove](https://learn.microsoft.com/windows-hardware/drivers/devtest/wdm-removelockmnremove)).
 ///
 /// # Safety

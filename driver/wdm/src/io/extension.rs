@@ -38,7 +38,7 @@ pub(crate) struct Extension {
     /// The [`Device`](crate::Device), in the pool: the removal frees it, while the device object can live on until the last handle
     /// is closed.
     device: *mut (),
-    /// Whether the device is a [`Filter`](crate::Filter)'s, whose files are opened by the driver below.
+    /// Whether the device is a [`Filter`](crate::Filter)'s, whose files are opened by the lower driver.
     is_filter: bool,
     /// Whether a removal is pending, so that opens fail.
     remove_pending: AtomicBool,
@@ -290,7 +290,7 @@ impl Extension {
         unsafe { (self.methods.remove)(self.device, irql) };
     }
 
-    /// Tells the device that it cannot be powered up.
+    /// Notifies the device that it cannot be powered up.
     ///
     /// # Safety
     /// The caller has a hold.

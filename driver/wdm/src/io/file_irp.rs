@@ -1,4 +1,4 @@
-//! The requests that open and close the files of the driver below a filter.
+//! The requests that open and close the files of a filter's lower driver.
 
 use core::ops::Deref;
 
@@ -7,10 +7,10 @@ use crate::{
     PassiveLevel, Record, Returned,
 };
 
-/// An IRP that opens or closes a file of the driver below a filter. `R` is the filter's record for it.
+/// An IRP that opens or closes a file of a filter's lower driver. `R` is the filter's record for the IRP.
 ///
 /// Its [major function](IrpView::major) is [`Create`](MajorFunction::Create), [`Cleanup`](MajorFunction::Cleanup) or
-/// [`Close`](MajorFunction::Close). Each of them reaches the driver below once: the filter forwards it, or [fails the
+/// [`Close`](MajorFunction::Close). Each of them reaches the lower driver once: the filter forwards it, or [fails the
 /// open](FileIrp::fail_open). Unlike an [`Irp`], it can be neither completed with another status nor kept.
 ///
 /// WDK: [DispatchCreate, DispatchClose, and DispatchCreateClose
@@ -32,9 +32,9 @@ use crate::{
 ///
 /// # What goes wrong in C
 ///
-/// A filter completes an `IRP_MJ_CREATE` with success itself. The driver below then gets an `IRP_MJ_CLEANUP` and an
+/// A filter completes an `IRP_MJ_CREATE` with success itself. The lower driver then gets an `IRP_MJ_CLEANUP` and an
 /// `IRP_MJ_CLOSE` of a file object that it has not seen, whose `FsContext` it uses. Or the filter completes the
-/// `IRP_MJ_CLEANUP`, so the driver below does not cancel the requests of the file, and the process does not exit.
+/// `IRP_MJ_CLEANUP`, so the lower driver does not cancel the requests of the file, and the process does not exit.
 #[doc(alias = "IRP_MJ_CREATE")]
 #[doc(alias = "IRP_MJ_CLEANUP")]
 #[doc(alias = "IRP_MJ_CLOSE")]
@@ -57,7 +57,7 @@ impl<'irp> FileIrp<'irp> {
 }
 
 impl<'irp, R: Record> FileIrp<'irp, R> {
-    /// Fails an open without calling the driver below. A cleanup or a close cannot fail, and is [forwarded](FileIrp::forward).
+    /// Fails an open without calling the lower driver. A cleanup or a close cannot fail, and is [forwarded](FileIrp::forward).
     ///
     /// WDK: [IoCompleteRequest](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-iocompleterequest).
     ///

@@ -23,7 +23,7 @@ use crate::{
 /// the driver itself is the same. [`driver_entry!`](crate::driver_entry) makes a driver from it.
 ///
 /// Requests that the filter does not handle are forwarded. This crate also forwards the PnP, power and WMI requests. It attaches the
-/// device with the flags, the type and the characteristics of the device below. It waits for the lower drivers when the device is
+/// device with the flags, the type and the characteristics of the lower device. It waits for the lower drivers when the device is
 /// started or receives a paging file. When the device is removed, it waits for the requests that return to the filter.
 ///
 /// A filter can keep requests on an [`IrpQueue`](crate::IrpQueue) and [forward](crate::PendedIrp::forward) them later. The queue belongs
@@ -64,7 +64,7 @@ use crate::{
 /// # What goes wrong in C
 ///
 /// A filter completes or fails a request of a kind that it does not know; does not copy `DO_BUFFERED_IO`, `DO_DIRECT_IO` and
-/// `DO_POWER_PAGABLE` from the device below, so that the drivers below get no buffer or are called at another IRQL; returns another status
+/// `DO_POWER_PAGABLE` from the lower device, so that the lower drivers get no buffer or are called at another IRQL; returns another status
 /// than the lower driver, or `STATUS_PENDING` for an IRP that it has not marked; or is removed while a request returns to its completion
 /// routine.
 #[doc(alias = "IoAttachDeviceToDeviceStackSafe")]
@@ -133,7 +133,7 @@ pub trait Filter: Send + Sync + Sized + 'static {
     /// Handles a request that opens or closes a file: [`Create`](MajorFunction::Create),
     /// [`Cleanup`](MajorFunction::Cleanup) or [`Close`](MajorFunction::Close).
     ///
-    /// Each of them is forwarded, unless the filter [fails an open](FileIrp::fail_open): the driver below opens and closes its own
+    /// Each of them is forwarded, unless the filter [fails an open](FileIrp::fail_open): the lower driver opens and closes its own
     /// files.
     ///
     /// # IRQL

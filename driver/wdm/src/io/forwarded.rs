@@ -52,7 +52,7 @@ impl<R: Record, O: Deref<Target = IrpView<R>>> Returned<O> {
     /// Any.
     ///
     /// # Errors
-    /// `self` if the request opens or closes a file: the driver below has opened or closed it. Forwarded again, it would be
+    /// `self` if the request opens or closes a file: the lower driver has opened or closed it. Forwarded again, it would be
     /// closed twice; completed with an error, a file that was opened would never be closed.
     pub fn into_irp(self) -> Result<O, Self> {
         if self.major().opens_or_closes() {
@@ -223,7 +223,7 @@ pub trait CompletionObserver: 'static {
 ///
 /// The lower drivers own a forwarded request, and complete it. To get it back, forward it with a routine, or wait for it. If the
 /// device has no lower driver, the request fails with `STATUS_INVALID_DEVICE_REQUEST`; if the lower drivers have removed the device, with
-/// `STATUS_DELETE_PENDING`. A read or write also fails with the former if the device below demands another
+/// `STATUS_DELETE_PENDING`. A read or write also fails with the former if the lower device demands another
 /// [`IoType`](crate::IoType) than that of the function driver.
 ///
 /// WDK: [Passing IRPs down the Driver Stack](https://learn.microsoft.com/windows-hardware/drivers/kernel/passing-irps-down-the-driver-stack).
@@ -449,7 +449,7 @@ impl<R: Record> CompletionRoutine for Unchanged<R> {
     }
 }
 
-/// Returns the device object below the IRP's, to which the IRP is sent.
+/// Returns the lower device object, to which the IRP is sent.
 fn lower<R: Record>(irp: &IrpView<R>) -> Result<*mut nt::DEVICE_OBJECT, Error> {
     // SAFETY: the owner of the IRP lends it.
     let device = unsafe { nt::irp::device_object(irp.as_raw()) };
@@ -461,7 +461,7 @@ fn lower<R: Record>(irp: &IrpView<R>) -> Result<*mut nt::DEVICE_OBJECT, Error> {
         return Err(Error::INVALID_DEVICE_REQUEST);
     }
     let is_transfer = matches!(irp.major(), MajorFunction::Read | MajorFunction::Write);
-    // A filter has the flags of the device below.
+    // A filter has the flags of the lower device.
     // SAFETY: both device objects exist: the hold keeps the device attached.
     if is_transfer && !extension.is_filter() && !unsafe { has_buffers_for(device, lower) } {
         return Err(Error::INVALID_DEVICE_REQUEST);
@@ -469,7 +469,7 @@ fn lower<R: Record>(irp: &IrpView<R>) -> Result<*mut nt::DEVICE_OBJECT, Error> {
     Ok(lower)
 }
 
-/// Returns whether the reads and writes of a device have the buffers that the device below demands. One with neither flag demands the
+/// Returns whether the reads and writes of a device have the buffers that the lower device demands. One with neither flag demands the
 /// addresses of the requestor, which it would access instead of the buffers of the I/O manager.
 ///
 /// # Safety

@@ -1,4 +1,4 @@
-//! Requests that a driver makes and sends to the device below its own.
+//! Requests that a driver makes and sends to the lower device.
 
 use core::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// An I/O control code that a driver sends to the device below its own.
+/// An I/O control code that a driver sends to the lower device.
 ///
 /// Drivers trust each other: many codes pass addresses of buffers or even of routines, and the receiver does not check the addresses of a
 /// sender in kernel mode. So each code is declared once, by an unsafe function whose contract is that the code passes no addresses.
@@ -24,7 +24,7 @@ use crate::{
 /// use wdm::ControlCode;
 /// use wdm::ctl_code::{Access, Method, UNKNOWN_DEVICE, ctl_code};
 ///
-/// // SAFETY: the device below returns its version, and takes no input.
+/// // SAFETY: the lower device returns its version, and takes no input.
 /// const GET_VERSION: ControlCode =
 ///     unsafe { ControlCode::new(ctl_code(UNKNOWN_DEVICE, 0x800, Method::Buffered, Access::Read)) };
 /// ```
@@ -35,7 +35,7 @@ impl ControlCode {
     /// Declares a code, such as one that `ctl_code` makes.
     ///
     /// # Safety
-    /// The driver below serves this code with any bytes as its input and output, of any length, from a sender in kernel mode: it
+    /// The lower driver serves this code with any bytes as its input and output, of any length, from a sender in kernel mode: it
     /// accesses no memory by an address or handle in them, and no other memory of the request than its buffers.
     #[must_use]
     pub const unsafe fn new(code: u32) -> Self {
@@ -48,10 +48,10 @@ impl ControlCode {
     }
 }
 
-/// The device below a driver's own, to which it sends requests (`IoAllocateIrp`, `IoBuildDeviceIoControlRequest`).
+/// The lower device, to which a driver sends its own requests (`IoAllocateIrp`, `IoBuildDeviceIoControlRequest`).
 ///
 /// A request is sent immediately, and the thread waits until it is completed. It holds the remove lock of the driver's own device,
-/// so the device below stays. The lower driver gets copies of the buffers, in the nonpaged pool: in the system buffer, by an MDL, or by
+/// so the lower device stays. The lower driver gets copies of the buffers, in the nonpaged pool: in the system buffer, by an MDL, or by
 /// their addresses, as its device or the I/O control code demands.
 ///
 /// To send a request without waiting for it, make a [`LowerIrp`](crate::LowerIrp).
@@ -59,7 +59,7 @@ impl ControlCode {
 /// Without a timeout, the thread waits until the lower driver completes the request, at the latest when the device is removed. A
 /// [`Thread`](crate::Thread) that has to stop earlier passes a timeout, and checks between its requests whether it is stopping.
 ///
-/// The requests have no file, so the device below must be one that serves such requests, as the drivers of a device stack do for
+/// The requests have no file, so the lower device must be one that serves such requests, as the drivers of a device stack do for
 /// each other. A [`Device`](crate::Device) of this crate fails them, except for internal device controls.
 ///
 /// WDK: [Creating IRPs for Lower-Level Drivers](https://learn.microsoft.com/windows-hardware/drivers/kernel/creating-irps-for-lower-level-drivers).
@@ -70,7 +70,7 @@ impl ControlCode {
 /// use core::time::Duration;
 /// use wdm::{ControlCode, Error, Lower, PassiveLevel};
 ///
-/// // SAFETY: the device below returns its version, and takes no input.
+/// // SAFETY: the lower device returns its version, and takes no input.
 /// const GET_VERSION: ControlCode = unsafe { ControlCode::new(0x22_2000) };
 ///
 /// fn version(below: &Lower, irql: &mut PassiveLevel) -> Result<u32, Error> {
@@ -100,7 +100,7 @@ impl ControlCode {
 pub struct Lower(DeviceObject);
 
 impl Lower {
-    /// Returns the device below one of the driver's own.
+    /// Returns the lower device of one of the driver's devices.
     ///
     /// # IRQL
     /// At most `DISPATCH_LEVEL`.

@@ -1,4 +1,4 @@
-//! Requests that a driver makes and sends to the device below its own, without waiting for them.
+//! Requests that a driver makes and sends to the lower device, without waiting for them.
 //!
 //! `Block::uses` decides who may access the IRP of a request. It is the number of uses, and a bit that is set when the device is removed:
 //!

@@ -1,4 +1,4 @@
-//! IRPs that a driver makes: their buffers, and an exchange with the driver below.
+//! IRPs that a driver makes: their buffers, and an exchange with the lower driver.
 
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::{
@@ -23,7 +23,7 @@ pub(super) enum Operation {
     Write(i64),
 }
 
-/// How the driver below gets the data of a request.
+/// How the lower driver gets the data of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Method {
     Buffered,
@@ -77,7 +77,7 @@ impl Operation {
     }
 }
 
-/// An IRP that is filled in for the driver below, with the buffers that only it uses. Dropping it frees it: the caller owns it then.
+/// An IRP that is filled in for the lower driver, with the buffers that only it uses. Dropping it frees it: the caller owns it then.
 pub(super) struct OwnIrp {
     irp: *mut nt::IRP,
     operation: Operation,

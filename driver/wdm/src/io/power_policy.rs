@@ -116,7 +116,7 @@ impl PowerPolicy {
         Ok(reference)
     }
 
-    /// Makes the device enter D0 again if it was told that it cannot, and there is a reference.
+    /// Makes the device enter D0 again if it was notified that it cannot, and there is a reference.
     ///
     /// Call it after a request was queued with a reference: a call of [`Device::power_up_failed`](crate::Device::power_up_failed) that came
     /// before has not found the request.
@@ -187,7 +187,7 @@ static OWNER: Owner = Owner {
 
 /// The device is started, and not removed.
 const STARTED: usize = 1;
-/// The device is in D0, or entered it last.
+/// The last state that the device has entered is D0.
 const ON: usize = 1 << 1;
 /// A request for a state of the device is in progress.
 const SENT: usize = 1 << 2;
@@ -201,9 +201,9 @@ const DEFERRED: usize = 1 << 5;
 const FAILED: usize = 1 << 6;
 /// D3 is to be requested even if the device is in it, since the system goes to sleep.
 const D3_REQUIRED: usize = 1 << 7;
-/// The request for D0 has failed, and the device was not told yet.
+/// The request for D0 has failed, and the device was not notified yet.
 const UNREPORTED: usize = 1 << 8;
-/// The device has power since it was restarted, but was last told that it loses power. So it must be told that it is in D0.
+/// The device has power since it was restarted, but was last notified that it loses power. So it must be notified that it is in D0.
 const RESTARTED: usize = 1 << 9;
 /// `power_up_failed` is about to be called. No request for D0 is sent until it has returned, since `set_power` could be called before it.
 const REPORTING: usize = 1 << 10;
@@ -298,7 +298,7 @@ impl Power {
         Some(self.owner()?.lower_drivers_sleep)
     }
 
-    /// Returns whether this driver owns the policy, so that [`deferred`] tells the device that it cannot be powered up.
+    /// Returns whether this driver owns the policy, so that [`deferred`] notifies the device that it cannot be powered up.
     pub(crate) fn is_owned(&self) -> bool {
         self.owner().is_some()
     }
@@ -366,7 +366,7 @@ impl Power {
         });
     }
 
-    /// Changes the state, and defers [`step`] if it has something to do, or the device is to be told that it cannot be powered up.
+    /// Changes the state, and defers [`step`] if it has something to do, or the device must be notified that it cannot be powered up.
     fn change_and_defer(&self, object: &DeviceObject, change: impl Fn(usize) -> usize) {
         let marked = |old| {
             let new = change(old);
@@ -535,7 +535,7 @@ unsafe extern "C" fn requested(
             power.change_and_defer(&object, |state| state & !(SENT | RESTARTED) | ON);
         }
         (Err(error), true) => power.fail(&object, DevicePowerState::D0, error),
-        // The device was told before the lower drivers that it loses its power, so it is not in D0 even if they have failed.
+        // The device was notified before the lower drivers that it loses its power, so it is not in D0 even if they have failed.
         (_, false) => {
             power.note_status(status);
             power.change_and_defer(&object, |state| state & !(SENT | ON));
@@ -568,7 +568,7 @@ unsafe fn deferred(link: NonNull<Deferred>, irql: &mut PassiveLevel) {
     let _ = step(&object);
 }
 
-/// Tells the device that it cannot be powered up, unless it is removed: then it completes its requests anyway.
+/// Notifies the device that it cannot be powered up, unless it is removed. `Device::remove` completes the requests then.
 fn tell(object: &DeviceObject, irql: &mut PassiveLevel) {
     let (device, power) = (object.as_ptr(), object.power());
     // SAFETY: as in `request`.

@@ -1,4 +1,4 @@
-//! Events of user mode, which the driver sets.
+//! User-mode events, which the driver sets.
 
 use core::{ffi::c_void, ptr::NonNull};
 
@@ -53,7 +53,7 @@ impl<R: Record> Irp<'_, R> {
     /// References the event of a requestor's handle (`ObReferenceObjectByHandle`).
     ///
     /// The handle is looked up in the process of the thread that calls the dispatch routine. That is the requestor's if no other
-    /// driver is above this one in the device stack. It is looked up as one of user mode even if another driver has sent the request: that
+    /// driver is above this one in the device stack. It is looked up as a user-mode handle even if another driver has sent the request: that
     /// driver may have got the handle from a program.
     ///
     /// WDK:
@@ -63,7 +63,7 @@ impl<R: Record> Irp<'_, R> {
     /// `PASSIVE_LEVEL`.
     ///
     /// # Errors
-    /// `STATUS_INVALID_HANDLE` if there is no such handle of user mode, `STATUS_OBJECT_TYPE_MISMATCH` if it is not that of an event,
+    /// `STATUS_INVALID_HANDLE` if there is no such user-mode handle, `STATUS_OBJECT_TYPE_MISMATCH` if it is not that of an event,
     /// `STATUS_ACCESS_DENIED` if the handle does not allow to set the event.
     #[doc(alias = "ObReferenceObjectByHandle")]
     pub fn user_event<L: Waitable>(&self, handle: u64, _irql: &mut L) -> Result<UserEvent, Error> {

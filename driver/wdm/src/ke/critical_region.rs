@@ -7,7 +7,7 @@ use crate::{PassiveLevel, irql::AtMostDispatch};
 /// A critical region of the current thread, which gets no normal kernel APC until the value is dropped
 /// (`KeEnterCriticalRegion`, `KeLeaveCriticalRegion`).
 ///
-/// A thread of user mode handles requests and can be suspended, since a suspension is a normal kernel APC. Other threads, also those of
+/// A user-mode thread handles requests and can be suspended, since a suspension is a normal kernel APC. Other threads, also those of
 /// other processes, then wait for what it holds: an access to a [`Rundown`](crate::Rundown) value, or an IRP that it has removed from a
 /// queue.
 ///

@@ -1,4 +1,4 @@
-//! A code with `METHOD_NEITHER` is made, whose buffers are addresses of user mode.
+//! A code with `METHOD_NEITHER` is made, whose buffers are user-mode addresses.
 
 use wdm::ctl_code::Method;
 

@@ -1,4 +1,4 @@
-//! A filter forwards a close twice, so that the driver below frees the file twice.
+//! A filter forwards a close twice, so that the lower driver frees the file twice.
 
 use wdm::{FileIrp, Handled, PassiveLevel};
 

@@ -1,4 +1,4 @@
-//! A filter queues a cleanup, which would not reach the driver below if it is cancelled.
+//! A filter queues a cleanup, which would not reach the lower driver if it is cancelled.
 
 use wdm::{FileIrp, Handled, IrpQueue, PassiveLevel, QueueCallbacks};
 

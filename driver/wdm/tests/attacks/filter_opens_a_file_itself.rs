@@ -1,4 +1,4 @@
-//! A filter completes an open with success, so that the driver below closes a file that it has not opened.
+//! A filter completes an open with success, so that the lower driver closes a file that it has not opened.
 
 use wdm::{Error, FileIrp, Filter, Handled, NewFilter, NtStatus, PassiveLevel, PinInit};
 

@@ -1,4 +1,4 @@
-//! A class of `wdm` is placed after another one of it a second time.
+//! A driver declares an order of two classes of `wdm`.
 
 use wdm::{CancelSpinLock, IrpQueueLock, lock_order};
 

@@ -1,4 +1,4 @@
-//! A program chooses the code with which the driver calls the device below.
+//! A program chooses the code with which the driver calls the lower device.
 
 use wdm::{ControlCode, Error, Irp};
 

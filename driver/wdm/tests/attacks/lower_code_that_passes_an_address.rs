@@ -1,4 +1,4 @@
-//! The keyboard class driver's way: a code that passes the address of a routine, which the driver below calls.
+//! The keyboard class driver's way: a code that passes the address of a routine, which the lower driver calls.
 
 use wdm::{ControlCode, Lower, PassiveLevel};
 

@@ -1,4 +1,4 @@
-//! The input of a request to the device below is also its output.
+//! The input of a request to the lower device is also its output.
 
 use wdm::{ControlCode, Lower, PassiveLevel};
 

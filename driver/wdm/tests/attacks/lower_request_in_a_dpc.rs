@@ -1,4 +1,4 @@
-//! A DPC sends a request to the device below and waits for it.
+//! A DPC sends a request to the lower device and waits for it.
 
 use wdm::{ControlCode, Lower, irql::DispatchLevel};
 

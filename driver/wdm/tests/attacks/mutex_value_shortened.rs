@@ -1,4 +1,4 @@
-//! A mutex's value becomes one of an inner frame.
+//! A mutex of a `'static` reference is used as one of a shorter-lived reference.
 
 use wdm::Mutex;
 

@@ -1,4 +1,4 @@
-//! A filter pends an open that the driver below has completed, and then completes it with an error, so that its file is never closed.
+//! A filter pends an open that the lower driver has completed, and then completes it with an error, so that its file is never closed.
 
 use wdm::{Error, FileIrp, PassiveLevel};
 

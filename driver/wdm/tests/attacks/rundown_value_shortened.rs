@@ -1,4 +1,4 @@
-//! A value under run-down protection becomes one of an inner frame.
+//! A `Rundown` of a `'static` reference is used as one of a shorter-lived reference.
 
 use wdm::Rundown;
 

@@ -1,4 +1,4 @@
-//! ForwardedAtBadIrql: a request is forwarded at the IRQL at which it came, not at DISPATCH_LEVEL under a spin lock.
+//! ForwardedAtBadIrql: a request is forwarded at the IRQL at which it was received, not at DISPATCH_LEVEL under a spin lock.
 
 use wdm::{Handled, Irp, PassiveLevel, SpinLock};
 

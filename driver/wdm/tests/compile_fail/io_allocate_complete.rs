@@ -1,4 +1,4 @@
-//! IoAllocateComplete: an IRP that the driver has made is not completed by it, since there is no method for that.
+//! IoAllocateComplete: a driver cannot complete an IRP that it has made, since `LowerIrp` has no method for it.
 
 use wdm::{LowerIrp, LowerIrpRoutine, NtStatus, PassiveLevel};
 

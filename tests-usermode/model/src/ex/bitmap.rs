@@ -138,7 +138,7 @@ extern "C" fn RtlInitializeBitMap(bitmap: *mut RTL_BITMAP, buffer: *mut u32, siz
         SizeOfBitMap: size,
         Buffer: buffer,
     };
-    // SAFETY: the caller passes room for a bitmap.
+    // SAFETY: the caller passes memory for a bitmap.
     unsafe { bitmap.write(new) };
 }
 

@@ -91,7 +91,7 @@ extern "C" fn RtlTimeToTimeFields(time: *const i64, fields: *mut TIME_FIELDS) {
     call.require_room(fields);
     // SAFETY: the caller passes a time.
     let time = unsafe { time.read() };
-    // SAFETY: the caller passes room for the fields.
+    // SAFETY: the caller passes memory for the fields.
     unsafe { fields.write(fields_of(time)) };
 }
 
@@ -105,7 +105,7 @@ extern "C" fn RtlTimeFieldsToTime(fields: *const TIME_FIELDS, time: *mut i64) ->
     let Some(result) = time_of(unsafe { fields.read() }) else {
         return 0;
     };
-    // SAFETY: the caller passes room for a time.
+    // SAFETY: the caller passes memory for a time.
     unsafe { time.write(result) };
     1
 }
@@ -124,7 +124,7 @@ fn seconds_since(start: i64, routine: &'static str, time: *const i64, seconds: *
     let Ok(elapsed) = u32::try_from(time.div_euclid(UNITS_PER_SECOND) - start) else {
         return 0;
     };
-    // SAFETY: the caller passes room for a number.
+    // SAFETY: the caller passes memory for a number.
     unsafe { seconds.write(elapsed) };
     1
 }
@@ -132,7 +132,7 @@ fn seconds_since(start: i64, routine: &'static str, time: *const i64, seconds: *
 fn time_after(start: i64, routine: &'static str, seconds: u32, time: *mut i64) {
     let call = Call::enter_noted(routine).at_most(1);
     call.require_room(time);
-    // SAFETY: the caller passes room for a time.
+    // SAFETY: the caller passes memory for a time.
     unsafe { time.write((start + i64::from(seconds)) * UNITS_PER_SECOND) };
 }
 
@@ -168,7 +168,7 @@ fn copy(routine: &'static str, from: *const i64, to: *mut i64) {
     Call::enter_noted(routine).require_room(to);
     // SAFETY: the caller passes a time.
     let time = unsafe { from.read() };
-    // SAFETY: the caller passes room for a time.
+    // SAFETY: the caller passes memory for a time.
     unsafe { to.write(time) };
 }
 

@@ -204,7 +204,7 @@ extern "C" fn ExCreateCallback(
         object.references += 1;
     }
     drop(objects);
-    // SAFETY: the caller passes room for the pointer.
+    // SAFETY: the caller passes memory for the pointer.
     unsafe { place.write(without_provenance_mut(OBJECTS + number * SIZE)) };
     STATUS_SUCCESS
 }

@@ -92,7 +92,7 @@ impl EventObject {
 
     fn reference(&self, place: *mut *mut c_void) {
         self.references.fetch_add(1, Ordering::AcqRel);
-        // SAFETY: the caller gives room for a pointer.
+        // SAFETY: the caller passes memory for a pointer.
         unsafe { place.write(self.event.get().cast()) };
     }
 }
@@ -160,7 +160,7 @@ impl Kernel {
         self.user_event(EventObject::new(self, object_types::EVENT, false))
     }
 
-    /// Opens a handle of user mode to an event.
+    /// Opens a user-mode handle to an event.
     pub(crate) fn user_event(self: &Arc<Self>, object: Arc<EventObject>) -> UserEvent {
         let handle = self.ex().user_handles.open(Arc::clone(&object) as _).addr();
         UserEvent {
@@ -294,7 +294,7 @@ extern "C" fn ObReferenceObjectByHandle(
     call.require(mode != KERNEL_MODE, Rule::Reference, || {
         let bug_check = BugCheck::verifier(0xf6, [handle.addr() as u64, 0, 0]);
         let what =
-            "a handle of user mode is referenced in kernel mode, without a check of its access";
+            "a user-mode handle is referenced in kernel mode, without a check of its access";
         (bug_check, what)
     });
     let Ok(event) = found.downcast::<EventObject>() else {

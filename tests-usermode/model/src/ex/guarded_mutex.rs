@@ -25,7 +25,7 @@ extern "C" fn KeInitializeGuardedMutex(mutex: *mut FAST_MUTEX) {
         Event: KEVENT { Header: [0; 3] },
         OldIrql: 0,
     };
-    // SAFETY: the caller passes room for a mutex.
+    // SAFETY: the caller passes memory for a mutex.
     unsafe { mutex.write(free) };
 }
 

@@ -40,7 +40,7 @@ extern "C" fn RtlGUIDFromString(string: *const UNICODE_STRING, guid: *mut GUID) 
     let Some(found) = parse(&text) else {
         return STATUS_INVALID_PARAMETER;
     };
-    // SAFETY: the caller passes room for a GUID.
+    // SAFETY: the caller passes memory for a GUID.
     unsafe { guid.write(found) };
     STATUS_SUCCESS
 }
@@ -61,7 +61,7 @@ extern "C" fn ExUuidCreate(uuid: *mut GUID) -> NTSTATUS {
         Data3: 0x4000,
         Data4: [0x80, 0, 0, 0, 0, 0, 0, 1],
     };
-    // SAFETY: the caller passes room for a UUID.
+    // SAFETY: the caller passes memory for a UUID.
     unsafe { uuid.write(made) };
     STATUS_SUCCESS
 }
@@ -99,7 +99,7 @@ extern "C" fn RtlStringFromGUID(guid: *const GUID, string: *mut UNICODE_STRING) 
         MaximumLength: LENGTH + 2,
         Buffer: buffer,
     };
-    // SAFETY: the caller passes room for a string.
+    // SAFETY: the caller passes memory for a string.
     unsafe { string.write(made) };
     STATUS_SUCCESS
 }

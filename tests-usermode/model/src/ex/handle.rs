@@ -22,7 +22,7 @@ const INVALID_KERNEL_HANDLE: u32 = 0x93;
 /// The object of a handle, whose type depends on the folder that opens it.
 pub(crate) type Object = Arc<dyn Any + Send + Sync>;
 
-/// The value below the first kernel handle, which differs from each handle of user mode.
+/// The value below the first kernel handle, which differs from each user-mode handle.
 const KERNEL_HANDLES: usize = 0x8000_0000_usize.wrapping_neg();
 
 /// The open handles.

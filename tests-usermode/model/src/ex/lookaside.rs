@@ -162,7 +162,7 @@ impl Call {
             LastAllocateMisses: AtomicU32::new(0),
             Future: [0; 2],
         };
-        // SAFETY: the caller gives room for a list.
+        // SAFETY: the caller passes memory for a list.
         unsafe { list.write(initialised) };
     }
 

@@ -47,7 +47,7 @@ extern "C" fn RtlUnicodeStringToInteger(
     if text.is_empty() || ![0, 2, 8, 10, 16].contains(&base) {
         return STATUS_INVALID_PARAMETER;
     }
-    // SAFETY: the caller passes room for the number.
+    // SAFETY: the caller passes memory for the number.
     unsafe { value.write(parse(&text, base)) };
     STATUS_SUCCESS
 }

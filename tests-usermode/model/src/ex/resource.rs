@@ -237,7 +237,7 @@ extern "C" fn ExInitializeResourceLite(resource: *mut ERESOURCE) -> NTSTATUS {
         (bug_check, what)
     });
     call.forget_order(resource.addr());
-    // SAFETY: the caller gives room for a resource.
+    // SAFETY: the caller passes memory for a resource.
     unsafe { resource.write(ERESOURCE { Reserved: [0; 13] }) };
     STATUS_SUCCESS
 }

@@ -34,7 +34,7 @@ impl Call {
 extern "C" fn ExInitializeRundownProtection(run_ref: *mut EX_RUNDOWN_REF) {
     let call = Call::enter("ExInitializeRundownProtection").at_most(APC_LEVEL);
     call.require_room(run_ref);
-    // SAFETY: the caller passes room for a variable.
+    // SAFETY: the caller passes memory for a variable.
     unsafe { run_ref.write(EX_RUNDOWN_REF { Count: 0 }) };
 }
 

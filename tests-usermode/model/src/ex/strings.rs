@@ -142,7 +142,7 @@ extern "C" fn RtlInitUnicodeString(string: *mut UNICODE_STRING, source: *const u
         MaximumLength: if source.is_null() { 0 } else { length + 2 },
         Buffer: source.cast_mut(),
     };
-    // SAFETY: the caller passes room for a string.
+    // SAFETY: the caller passes memory for a string.
     unsafe { string.write(value) };
 }
 
@@ -170,7 +170,7 @@ extern "C" fn RtlInitAnsiString(string: *mut ANSI_STRING, source: *const u8) {
         MaximumLength: if source.is_null() { 0 } else { length + 1 },
         Buffer: source.cast_mut(),
     };
-    // SAFETY: the caller passes room for a string.
+    // SAFETY: the caller passes memory for a string.
     unsafe { string.write(value) };
 }
 
@@ -293,7 +293,7 @@ extern "C" fn RtlCreateUnicodeString(to: *mut UNICODE_STRING, source: *const u16
         MaximumLength: size,
         Buffer: buffer,
     };
-    // SAFETY: the caller passes room for a string.
+    // SAFETY: the caller passes memory for a string.
     unsafe { to.write(made) };
     1
 }

@@ -82,7 +82,7 @@ extern "C" fn EtwRegister(
     providers.0.push(new);
     drop(providers);
     call.require_room(handle);
-    // SAFETY: the caller passes room for the handle.
+    // SAFETY: the caller passes memory for the handle.
     unsafe { handle.write(new) };
     STATUS_SUCCESS
 }

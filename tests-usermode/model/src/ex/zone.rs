@@ -135,7 +135,7 @@ extern "C" fn ExInitializeZone(
     if block_size == 0 || !fits || block_size > size {
         return STATUS_INVALID_PARAMETER;
     }
-    // SAFETY: the caller passes room for a zone.
+    // SAFETY: the caller passes memory for a zone.
     let header = unsafe { call.view_new::<Cell<[u64; 3]>, _>(zone) };
     header.set([0; 3]);
     // SAFETY: as above, and zero is valid for every field.

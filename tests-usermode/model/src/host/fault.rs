@@ -461,7 +461,7 @@ mod linux {
                 (BugCheck(0xd5, fault), Rule::FreedMemory, why)
             }
             Some(SpecialAddress::Beyond(Contents::User | Contents::Probed)) => {
-                let why = "past the end of a buffer of user mode";
+                let why = "past the end of a user-mode buffer";
                 (BugCheck::NONE, Rule::UserBuffer, why)
             }
             Some(SpecialAddress::Beyond(_)) => {
@@ -474,17 +474,17 @@ mod linux {
             }
             Some(SpecialAddress::Inside(_)) if irql >= nt::DISPATCH_LEVEL => {
                 let why =
-                    "in a buffer of user mode, which is pageable, at DISPATCH_LEVEL or higher";
+                    "in a user-mode buffer, which is pageable, at DISPATCH_LEVEL or higher";
                 (at_irql, Rule::UserBuffer, why)
             }
             Some(SpecialAddress::Inside(_)) if !call.has_user_memory() => {
                 let why =
-                    "in a buffer of user mode, in a system thread, whose process is another one";
+                    "in a user-mode buffer, in a system thread, whose process is another one";
                 let bug_check = BugCheck(KMODE_EXCEPTION_NOT_HANDLED, exception);
                 (bug_check, Rule::UserBuffer, why)
             }
             Some(SpecialAddress::Inside(_)) => {
-                let why = "in a buffer of user mode, which was not probed: call ProbeForRead or ProbeForWrite first";
+                let why = "in a user-mode buffer, which was not probed: call ProbeForRead or ProbeForWrite first";
                 (BugCheck::NONE, Rule::UserBuffer, why)
             }
         };

@@ -1,4 +1,4 @@
-//! The processes. Beside the system's process the model has one, in which the threads of user mode run. The objects are opaque: there is
+//! The processes. The model has the system process and one other process, in which the user-mode threads run. The objects are opaque: there is
 //! no memory at their addresses.
 
 use std::{ffi::c_void, ptr::without_provenance_mut};
@@ -18,7 +18,7 @@ pub(crate) const SYSTEM: Process = Process {
     id: 4,
 };
 
-/// The process of user mode.
+/// The user-mode process.
 pub(crate) const USER: Process = Process {
     object: 0xffff_9000_0000_1000,
     id: 0x1a4,
@@ -37,7 +37,7 @@ impl Thread {
         locked(&self.attached).last().map(|(_, process)| *process)
     }
 
-    /// Returns whether the memory of user mode is in the thread's address space.
+    /// Returns whether the user-mode memory is in the thread's address space.
     pub(crate) fn has_user_memory(&self) -> bool {
         self.attached_to()
             .map_or(!self.is_system(), |process| process == USER)

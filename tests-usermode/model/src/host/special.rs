@@ -7,7 +7,7 @@
 //! | contents | is closed |
 //! | --- | --- |
 //! | a block of the paged pool | when a thread continues in the driver at `DISPATCH_LEVEL`, until the next permitted access |
-//! | the buffer of user mode | until it was probed, and as above, and when a system thread continues |
+//! | the user-mode buffer | until it was probed, and as above, and when a system thread continues |
 //! | a block that was freed | until the model reads it |
 //!
 //! The handler for faults opens a page for an access that is permitted. The protection is that of the whole process, so the model

@@ -106,9 +106,9 @@ fn strnicmp<U: Unit>(one: *const U, other: *const U, most: usize) -> i32 {
     compare(one, other, most, U::folded)
 }
 
-/// Copies units to text. The image gives room for them.
+/// Copies units to text. The image passes memory for them.
 fn copy<U: Unit>(to: *mut U, from: *const U, length: usize) {
-    // SAFETY: the image gives text and room of this length.
+    // SAFETY: the image gives a string and memory of this length.
     unsafe { to.copy_from(from, length) };
 }
 
@@ -117,12 +117,12 @@ fn strcpy<U: Unit>(to: *mut U, from: *const U) -> *mut U {
     to
 }
 
-/// Fills the rest of the room with zeros. Longer text is not ended with a zero.
+/// Fills the rest of the buffer with zeros. Longer text is not ended with a zero.
 fn strncpy<U: Unit>(to: *mut U, from: *const U, count: usize) -> *mut U {
     let units = length(from, count);
     copy(to, from, units);
     for index in units..count {
-        // SAFETY: the image gives room of this length.
+        // SAFETY: the image passes memory of this length.
         unsafe { to.wrapping_add(index).write(U::default()) };
     }
     to
@@ -136,7 +136,7 @@ fn strcat<U: Unit>(to: *mut U, from: *const U) -> *mut U {
 fn strncat<U: Unit>(to: *mut U, from: *const U, count: usize) -> *mut U {
     let (end, units) = (to.wrapping_add(strlen(to)), length(from, count));
     copy(end, from, units);
-    // SAFETY: the image gives room for the zero.
+    // SAFETY: the image passes memory for the zero.
     unsafe { end.wrapping_add(units).write(U::default()) };
     to
 }
@@ -208,7 +208,7 @@ fn format<U: Unit>(to: *mut U, count: usize, format: *const U, arguments: *const
     };
     let mut push = |character| {
         if written < count {
-            // SAFETY: the image gives room of this length.
+            // SAFETY: the image passes memory of this length.
             unsafe { to.wrapping_add(written).write(U::of(character)) };
         }
         written += 1;

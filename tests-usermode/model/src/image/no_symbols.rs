@@ -1,4 +1,4 @@
-//! Hosts that do not read the symbols of an image. Reports have its addresses.
+//! Replaces `symbols` on hosts on which the symbols of an image are not read. Reports contain addresses instead.
 
 use std::path::Path;
 

@@ -82,7 +82,7 @@ extern "C" fn RtlCreateSecurityDescriptor(descriptor: *mut c_void, revision: u32
         sacl: null,
         dacl: null,
     };
-    // SAFETY: the caller passes room of SECURITY_DESCRIPTOR_MIN_LENGTH bytes.
+    // SAFETY: the caller passes memory of SECURITY_DESCRIPTOR_MIN_LENGTH bytes.
     unsafe { place.write(empty) };
     STATUS_SUCCESS
 }
@@ -139,7 +139,7 @@ extern "C" fn RtlCreateAcl(acl: *mut c_void, length: u32, revision: u32) -> NTST
         count: 0,
         reserved2: 0,
     };
-    // SAFETY: the caller passes room of this length.
+    // SAFETY: the caller passes memory of this length.
     unsafe { place.write(empty) };
     STATUS_SUCCESS
 }

@@ -64,7 +64,7 @@ extern "C" fn IoAttachDevice(
     // Other threads can have run since the routine was entered.
     footprint::touch_everything();
     let lower = call.attach_at(source, inner.top(), |lower| {
-        // SAFETY: the caller passes room for the device object.
+        // SAFETY: the caller passes memory for the device object.
         unsafe { attached.write(lower) };
     });
     file.close();

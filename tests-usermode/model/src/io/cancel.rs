@@ -100,7 +100,7 @@ extern "C" fn IoAcquireCancelSpinLock(irql: *mut u8) {
     call.switch_point(call.routine(), lock.addr());
     let old_irql = call.acquire_cancel_lock();
     call.require_room(irql);
-    // SAFETY: the caller passes room for an IRQL.
+    // SAFETY: the caller passes memory for an IRQL.
     unsafe { irql.write(old_irql) };
 }
 

@@ -190,7 +190,7 @@ impl Call {
         self.require(complete, Rule::CancelSafeQueue, || {
             format!("the cancel-safe queue {csq:?} is initialised with a routine that is NULL")
         });
-        // SAFETY: the caller passes room for a queue.
+        // SAFETY: the caller passes memory for a queue.
         unsafe { csq.write(fields) };
         STATUS_SUCCESS
     }
@@ -218,7 +218,7 @@ impl Call {
                 Irp: irp,
                 Csq: csq,
             };
-            // SAFETY: the caller passes room for a context.
+            // SAFETY: the caller passes memory for a context.
             unsafe { context.write(fields) };
             context.cast()
         };

@@ -507,7 +507,7 @@ extern "C" fn IoCreateDevice(
         Err(status) => return status,
     };
     call.require_room(device);
-    // SAFETY: the caller passes room for the answer.
+    // SAFETY: the caller passes memory for the answer.
     unsafe { device.write(object) };
     STATUS_SUCCESS
 }

@@ -145,7 +145,7 @@ extern "C" fn IoGetDeviceObjectPointer(
     locked(&kernel.io().files.0).insert(object.expose_provenance(), (referenced, 1));
     // The handle is closed, and the reference to the file object stays.
     opened.close();
-    // SAFETY: the caller passes room for the answers.
+    // SAFETY: the caller passes memory for the answers.
     unsafe { file.write(object) };
     // SAFETY: as above.
     unsafe { device.write(inner.top()) };

@@ -66,7 +66,7 @@ extern "C" fn IoGetDeviceProperty(
         Ok(value) => value,
         Err(status) => return status,
     };
-    // SAFETY: the caller passes room for the length.
+    // SAFETY: the caller passes memory for the length.
     unsafe { result_length.write(u32::try_from(value.len()).unwrap_or(u32::MAX)) };
     if value.len() > length as usize {
         return STATUS_BUFFER_TOO_SMALL;

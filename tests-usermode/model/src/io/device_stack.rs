@@ -248,7 +248,7 @@ extern "C" fn IoAttachDeviceToDeviceStackSafe(
 ) -> NTSTATUS {
     let call = Call::enter_shared("IoAttachDeviceToDeviceStackSafe");
     call.require_room(attached_to);
-    // SAFETY: the caller gives room for the answer, which is NULL before.
+    // SAFETY: the caller passes memory for the answer, which is NULL before.
     let before = unsafe { attached_to.read() };
     call.require(before.is_null(), Rule::Pointer, || {
         format!("the field for the lower device object is {before:?}, and must be NULL")
@@ -271,7 +271,7 @@ extern "C" fn IoDetachDevice(target: *mut DEVICE_OBJECT) {
     let call = Call::enter_shared("IoDetachDevice");
     call.require_at_most(0, Rule::IrqlIoPassive3, 0x2_000c);
     call.require_live_device(target);
-    // SAFETY: the caller passes the device object below its own.
+    // SAFETY: the caller passes its lower device object.
     let attached = unsafe { (*target).AttachedDevice };
     call.require(!attached.is_null(), Rule::DeviceRemoval, || {
         let bug_check = BugCheck::io(0x202, [0, 0, target.addr() as u64]);

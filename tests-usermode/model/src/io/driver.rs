@@ -242,7 +242,7 @@ impl Driver {
         self.add_above(device, Role::Filter)
     }
 
-    /// Adds this driver on top of a device, as its function driver. The drivers below are lower filters.
+    /// Adds this driver on top of a device, as its function driver. The lower drivers are lower filters.
     ///
     /// # Errors
     /// The error of AddDevice.

@@ -46,7 +46,7 @@ extern "C" fn IoAllocateDriverObjectExtension(
 ) -> NTSTATUS {
     let call = Call::enter("IoAllocateDriverObjectExtension").at_most(DISPATCH_LEVEL);
     call.require_room(extension);
-    // SAFETY: the caller gives room for a pointer; so below.
+    // SAFETY: the caller passes memory for a pointer; so below.
     unsafe { extension.write(null_mut()) };
     let key = (driver.addr(), client.addr());
     let extensions = &call.kernel.io().driver_extensions;

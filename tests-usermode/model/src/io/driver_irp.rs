@@ -265,7 +265,7 @@ impl Call {
         let irp = record.raw();
         // SAFETY: the IRP is made here.
         let stack = unsafe { nt::IoGetNextIrpStackLocation(irp) };
-        // SAFETY: as above; it has a stack location for each driver below.
+        // SAFETY: as above; it has a stack location for each lower driver.
         let stack = unsafe { &mut *stack };
         stack.MajorFunction = u8::try_from(major).unwrap_or_default();
         let field = (&raw mut stack.Parameters).cast::<DeviceIoControl>();

@@ -131,7 +131,7 @@ extern "C" fn IoGetDeviceInterfaces(
     }
     // SAFETY: the block is so long.
     unsafe { block.copy_from_nonoverlapping(units.as_ptr(), units.len()) };
-    // SAFETY: the caller gives room for the address.
+    // SAFETY: the caller passes memory for the address.
     unsafe { list.write(block) };
     STATUS_SUCCESS
 }
@@ -179,7 +179,7 @@ extern "C" fn IoRegisterDeviceInterface(
     unsafe { buffer.copy_from_nonoverlapping(terminated.as_ptr(), terminated.len()) };
     // SAFETY: the block stays until the caller frees it.
     let made = bus::string_of(unsafe { from_raw_parts_mut(buffer, terminated.len()) });
-    // SAFETY: the caller gives room for a string.
+    // SAFETY: the caller passes memory for a string.
     unsafe { name.write(made) };
     let mut interfaces = locked(&call.kernel.io().interfaces.0);
     if interfaces.contains_key(&units) {

@@ -172,7 +172,7 @@ pub(crate) struct State {
     pub(crate) completed_by: Option<Caller>,
     /// Whether a completion routine has returned `STATUS_MORE_PROCESSING_REQUIRED` last.
     pub(crate) is_kept: bool,
-    /// The output buffer of user mode.
+    /// The user-mode output buffer.
     pub(crate) output: Vec<u8>,
     /// The address of the cancel-safe queue that contains the IRP, and the value of `DriverContext[3]` while it does.
     pub(crate) csq: Option<(usize, usize)>,

@@ -127,7 +127,7 @@ impl Call {
             return null_mut();
         };
         let opened = self.kernel.open_handle(Arc::clone(&event) as _);
-        // SAFETY: the caller of the routine passes room for the handle.
+        // SAFETY: the caller of the routine passes memory for the handle.
         unsafe { handle.write(opened) };
         event.pointer()
     }
@@ -160,7 +160,7 @@ impl Call {
         };
         if !previous.is_null() {
             self.require_room(previous);
-            // SAFETY: the caller of the routine passes NULL or room for the state.
+            // SAFETY: the caller of the routine passes NULL or memory for the state.
             unsafe { previous.write(before) };
         }
         self.switch_after(self.routine(), event.pointer());
@@ -204,7 +204,7 @@ extern "C" fn ZwCreateEvent(
         Ok(created) => created,
         Err(status) => return status,
     };
-    // SAFETY: the caller passes room for the handle.
+    // SAFETY: the caller passes memory for the handle.
     unsafe { handle.write(call.kernel.open_handle(event)) };
     if existed {
         STATUS_OBJECT_NAME_EXISTS
@@ -231,7 +231,7 @@ extern "C" fn ZwOpenEvent(
     });
     match event {
         Ok(event) => {
-            // SAFETY: the caller passes room for the handle.
+            // SAFETY: the caller passes memory for the handle.
             unsafe { handle.write(call.kernel.open_handle(event)) };
             STATUS_SUCCESS
         }

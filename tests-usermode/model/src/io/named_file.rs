@@ -202,7 +202,7 @@ impl Call {
             position: (synchronous != 0).then(Mutex::default),
         };
         let handle = self.kernel.open_handle(Arc::new(file));
-        // SAFETY: the caller passes room for the handle.
+        // SAFETY: the caller passes memory for the handle.
         unsafe { place.write(handle) };
         end(status_block, STATUS_SUCCESS, result as usize)
     }
@@ -258,7 +258,7 @@ impl Call {
 
 /// Stores the result of a routine; returns its status.
 fn end(place: *mut IO_STATUS_BLOCK, status: NTSTATUS, bytes: usize) -> NTSTATUS {
-    // SAFETY: the caller of the routine passes room for the structure.
+    // SAFETY: the caller of the routine passes memory for the structure.
     let block = unsafe { &mut *place };
     // The status is the first member, in a union with a pointer.
     // SAFETY: as above.

@@ -153,7 +153,7 @@ extern "C" fn IoRegisterPlugPlayNotification(
     } else {
         return STATUS_INVALID_PARAMETER;
     };
-    // SAFETY: the caller passes room for the entry, which Windows clears first.
+    // SAFETY: the caller passes memory for the entry, which Windows clears first.
     unsafe { place.write(null_mut()) };
     if call.kernel.fails() {
         return STATUS_INSUFFICIENT_RESOURCES;

@@ -109,7 +109,7 @@ extern "C" fn PoRequestPowerIrp(
     // SAFETY: the IRP was not sent yet.
     unsafe { nt::irp::set_status(record.raw(), STATUS_NOT_SUPPORTED) };
     if !irp.is_null() {
-        // SAFETY: the caller passes room for the pointer, with which it cancels the request.
+        // SAFETY: the caller passes memory for the pointer, with which it cancels the request.
         unsafe { irp.write(record.raw()) };
     }
     let requested = PowerRequest {

@@ -124,7 +124,7 @@ extern "C" fn PoRegisterPowerSettingCallback(
     let setting = unsafe { setting.read() };
     let routines = &call.kernel.io().power_settings.routines;
     let number = routines.add(&call, (routine, setting), 0, context.expose_provenance());
-    // SAFETY: the caller passes room for the handle.
+    // SAFETY: the caller passes memory for the handle.
     unsafe { handle.write(without_provenance_mut(HANDLES + number * SIZE)) };
     call.tell_of_setting(number);
     STATUS_SUCCESS

@@ -138,7 +138,7 @@ impl Call {
     fn open_key(&self, path: String, access: u32, handle: *mut HANDLE) -> NTSTATUS {
         self.require_room(handle);
         let key = Key::new(path, access);
-        // SAFETY: the caller passes room for a handle.
+        // SAFETY: the caller passes memory for a handle.
         unsafe { handle.write(self.kernel.open_handle(key)) };
         STATUS_SUCCESS
     }
@@ -152,7 +152,7 @@ impl Call {
     ) -> NTSTATUS {
         self.require_room(result_length);
         let needed = u32::try_from(answer.len()).unwrap_or(u32::MAX);
-        // SAFETY: the caller passes room for the length.
+        // SAFETY: the caller passes memory for the length.
         unsafe { result_length.write(needed) };
         if (length as usize) < fixed {
             return STATUS_BUFFER_TOO_SMALL;
@@ -227,7 +227,7 @@ extern "C" fn ZwCreateKey(
         } else {
             REG_CREATED_NEW_KEY
         };
-        // SAFETY: the caller passes room for the answer, or NULL.
+        // SAFETY: the caller passes memory for the answer, or NULL.
         unsafe { disposition.write(done) };
     }
     call.open_key(path, access, handle)

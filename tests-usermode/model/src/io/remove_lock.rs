@@ -197,7 +197,7 @@ extern "C" fn IoInitializeRemoveLockEx(
 ) {
     let call = Call::enter_noted("IoInitializeRemoveLock").at_most(0);
     footprint::initialise(lock);
-    // SAFETY: the caller gives room for a lock.
+    // SAFETY: the caller passes memory for a lock.
     let before = unsafe { call.view_new::<RemoveLock, _>(lock) };
     let known = locked(&call.kernel.io().remove_locks.0).contains_key(&lock.addr());
     // If the memory was used for another object, the lock is new.
@@ -214,7 +214,7 @@ extern "C" fn IoInitializeRemoveLockEx(
         let what = format!("the remove lock {lock:?} is initialised again");
         (bug_check, what)
     });
-    // SAFETY: the caller passes room for a lock.
+    // SAFETY: the caller passes memory for a lock.
     unsafe { lock.write(IO_REMOVE_LOCK { Common: [0; 4] }) };
     // SAFETY: as above, and zero is valid for every field.
     let object = unsafe { call.view::<RemoveLock, _>(lock) };

@@ -290,7 +290,7 @@ extern "C" fn ObOpenObjectByPointer(
     }
     let device = object.addr();
     let opened = Arc::new(DeviceHandle { device, access });
-    // SAFETY: the caller gives room for a handle.
+    // SAFETY: the caller passes memory for a handle.
     unsafe { handle.write(call.kernel.open_handle(opened)) };
     STATUS_SUCCESS
 }

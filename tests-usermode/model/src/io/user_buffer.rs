@@ -1,4 +1,4 @@
-//! The buffers of a request with `METHOD_NEITHER`, which the driver accesses at the addresses of user mode.
+//! The buffers of a request with `METHOD_NEITHER`, which the driver accesses at the user-mode addresses.
 //!
 //! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-neither-buffered-nor-direct-i-o)
 
@@ -146,7 +146,7 @@ impl UserBuffers {
 }
 
 impl IrpRecord {
-    /// Returns a clause that states where in a buffer of user mode an address is.
+    /// Returns a clause that states where in a user-mode buffer an address is.
     pub(in crate::io) fn describe_user_buffer(&self, address: usize) -> Option<String> {
         let UserBuffers { input, output } = self.user.as_ref()?;
         let pages = [(input, "Type3InputBuffer"), (output, "UserBuffer")];

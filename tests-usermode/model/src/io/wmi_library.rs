@@ -59,7 +59,7 @@ extern "C" fn WmiSystemControl(
     } else {
         (FORWARD, STATUS_SUCCESS)
     };
-    // SAFETY: the caller passes room for the disposition.
+    // SAFETY: the caller passes memory for the disposition.
     unsafe { disposition.write(how) };
     status
 }

@@ -47,7 +47,7 @@ impl Call {
         let mask = self.affinity.load(Ordering::Relaxed);
         self.require(mask == 0 || !self.is_user(), Rule::Affinity, || {
             format!(
-                "{routine} has returned, and the thread of user mode has the system affinity {mask:#x}: call \
+                "{routine} has returned, and the user-mode thread has the system affinity {mask:#x}: call \
                  KeRevertToUserAffinityThreadEx"
             )
         });
@@ -112,7 +112,7 @@ extern "C" fn KeSetSystemGroupAffinityThread(
             Mask: usize::try_from(before).unwrap_or_default(),
             ..GROUP_AFFINITY::default()
         };
-        // SAFETY: the caller passes NULL or room for an affinity.
+        // SAFETY: the caller passes NULL or memory for an affinity.
         unsafe { previous.write(before) };
     }
 }

@@ -143,7 +143,7 @@ extern "C" fn KeInitializeDeviceQueue(queue: *mut KDEVICE_QUEUE) {
         let what = format!("the device queue {queue:?} is initialised again while it is in use");
         (bug_check, what)
     });
-    // SAFETY: the caller passes room for a queue.
+    // SAFETY: the caller passes memory for a queue.
     unsafe { initialise(queue) };
 }
 

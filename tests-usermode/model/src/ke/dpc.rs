@@ -471,7 +471,7 @@ extern "C" fn KeInitializeDpc(
         (bug_check, what)
     });
     call.require_room(dpc);
-    // SAFETY: the caller passes room for a DPC.
+    // SAFETY: the caller passes memory for a DPC.
     unsafe { dpc.write(KDPC { Reserved: [0; 8] }) };
     // SAFETY: as above, and zero is valid for every field.
     let object = unsafe { &*dpc.cast::<Dpc>() };

@@ -137,7 +137,7 @@ extern "C" fn KeInitializeEvent(event: *mut KEVENT, kind: i32, state: u8) {
     footprint::initialise(event);
     call.note_initialised(event);
     call.require_room(event);
-    // SAFETY: the caller passes room for an event.
+    // SAFETY: the caller passes memory for an event.
     unsafe { event.write(KEVENT { Header: [0; 3] }) };
     // SAFETY: as above, and zero is valid for every field.
     let event = unsafe { call.view::<Dispatcher, _>(event) };

@@ -92,7 +92,7 @@ extern "C" fn KeInitializeMutex(mutex: *mut KMUTEX, _level: u32) {
     call.require(!holds, Rule::LockInitialisation, || {
         format!("the mutex {mutex:?} is initialised again while it is held")
     });
-    // SAFETY: the caller passes room for a mutex.
+    // SAFETY: the caller passes memory for a mutex.
     unsafe { mutex.write(KMUTEX { Reserved: [0; 7] }) };
     // SAFETY: as above, and zero is valid for every field.
     let object = unsafe { call.view::<Mutant, _>(mutex) };
@@ -150,7 +150,7 @@ extern "C" fn KeInitializeSemaphore(semaphore: *mut KSEMAPHORE, count: i32, limi
             "the semaphore {semaphore:?} is initialised with the count {count} and the limit {limit}, which must be positive"
         )
     });
-    // SAFETY: the caller passes room for a semaphore.
+    // SAFETY: the caller passes memory for a semaphore.
     unsafe { semaphore.write(KSEMAPHORE { Reserved: [0; 4] }) };
     // SAFETY: as above, and zero is valid for every field.
     let object = unsafe { call.view::<Semaphore, _>(semaphore) };

@@ -56,7 +56,7 @@ extern "C" fn KeGetCurrentProcessorNumberEx(number: *mut c_void) -> u32 {
     let processor = call.processor();
     if !number.is_null() {
         let [in_group, ..] = processor.to_le_bytes();
-        // SAFETY: the caller passes NULL or room for a PROCESSOR_NUMBER: the group, the number in the group, a reserved
+        // SAFETY: the caller passes NULL or memory for a PROCESSOR_NUMBER: the group, the number in the group, a reserved
         // byte.
         unsafe { number.cast::<[u8; 4]>().write([0, 0, in_group, 0]) };
     }
@@ -78,7 +78,7 @@ extern "C" fn KeQueryActiveProcessorCount(active: *mut usize) -> u32 {
     let call = Call::enter_noted("KeQueryActiveProcessorCount");
     if !active.is_null() {
         call.require_room(active);
-        // SAFETY: the caller passes NULL or room for a KAFFINITY.
+        // SAFETY: the caller passes NULL or memory for a KAFFINITY.
         unsafe { active.write(call.kernel.affinity()) };
     }
     call.kernel.processors()
@@ -151,7 +151,7 @@ extern "C" fn KeGetProcessorNumberFromIndex(index: u32, number: *mut PROCESSOR_N
         Number: known,
         ..PROCESSOR_NUMBER::default()
     };
-    // SAFETY: the caller passes room for the number.
+    // SAFETY: the caller passes memory for the number.
     unsafe { number.write(processor) };
     nt::STATUS_SUCCESS
 }

@@ -22,7 +22,7 @@ impl Call {
         // The handle is the waiter's entry in the lock's queue, so it is written before the wait. Using a handle with which
         // another thread holds a lock corrupts the queue.
         self.require_room(handle);
-        // SAFETY: the caller passes room for a handle.
+        // SAFETY: the caller passes memory for a handle.
         unsafe { handle.write(KLOCK_QUEUE_HANDLE { Reserved: [0; 3] }) };
         // SAFETY: as above, and zero is valid for every field.
         let handle = unsafe { &*handle.cast::<LockQueueHandle>() };

@@ -287,7 +287,7 @@ extern "C" fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
     let call = Call::enter_noted("KeInitializeSpinLock");
     footprint::initialise(lock);
     call.note_initialised(lock);
-    // SAFETY: the caller gives room for a lock.
+    // SAFETY: the caller passes memory for a lock.
     let word = unsafe { call.view_new::<AtomicU64, _>(lock) };
     let holds = call.held.all().iter().any(|held| held.lock == lock.addr());
     call.require(!holds, Rule::LockInitialisation, || {

@@ -37,7 +37,7 @@ extern "C" fn KeInitializeThreadedDpc(
     routine: PKDEFERRED_ROUTINE,
     context: *mut c_void,
 ) {
-    // SAFETY: the caller passes room for a DPC.
+    // SAFETY: the caller passes memory for a DPC.
     unsafe { nt::KeInitializeDpc(dpc, routine, context) };
     // SAFETY: as above, and the object was initialised.
     let object = unsafe { &*dpc.cast::<Dpc>() };

@@ -27,7 +27,7 @@ extern "C" fn KeQueryPerformanceCounter(frequency: *mut i64) -> i64 {
     let call = Call::enter_noted("KeQueryPerformanceCounter");
     if !frequency.is_null() {
         call.require_room(frequency);
-        // SAFETY: the caller passes NULL or room for the frequency.
+        // SAFETY: the caller passes NULL or memory for the frequency.
         unsafe { frequency.write(10_000_000) };
     }
     call.read_time()
@@ -39,7 +39,7 @@ extern "C" fn KeQueryPerformanceCounter(frequency: *mut i64) -> i64 {
 extern "C" fn KeQuerySystemTimePrecise(time: *mut i64) {
     let call = Call::enter_noted("KeQuerySystemTimePrecise");
     call.require_room(time);
-    // SAFETY: the caller passes room for the time.
+    // SAFETY: the caller passes memory for the time.
     unsafe { time.write(call.read_time()) };
 }
 
@@ -50,7 +50,7 @@ extern "C" fn KeQueryInterruptTimePrecise(counter: *mut u64) -> u64 {
     let call = Call::enter_noted("KeQueryInterruptTimePrecise");
     call.require_room(counter);
     let now = call.read_time().cast_unsigned();
-    // SAFETY: the caller passes room for the counter, whose unit is that of the time.
+    // SAFETY: the caller passes memory for the counter, whose unit is that of the time.
     unsafe { counter.write(now) };
     now
 }

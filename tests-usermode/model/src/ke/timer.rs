@@ -41,7 +41,7 @@ impl Call {
         footprint::initialise(timer);
         self.note_initialised(timer);
         self.require_room(timer);
-        // SAFETY: the caller passes room for a timer.
+        // SAFETY: the caller passes memory for a timer.
         unsafe { timer.write(KTIMER { Reserved: [0; 8] }) };
         // SAFETY: as above, and zero is valid for every field.
         let object = unsafe { self.view::<Timer, _>(timer) };

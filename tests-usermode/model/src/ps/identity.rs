@@ -23,7 +23,7 @@ pub(super) fn thread_id(thread: &Thread) -> HANDLE {
 }
 
 impl Call {
-    /// Returns the process of the thread. A thread of user mode that serves no request of a file represents a thread of the system, such
+    /// Returns the process of the thread. A user-mode thread that serves no request of a file represents a thread of the system, such
     /// as one of the PnP manager.
     pub(crate) fn process(&self) -> Process {
         if self.serves_user_mode() {
@@ -93,7 +93,7 @@ extern "C" fn PsGetVersion(
     call.require_at_most(0, Rule::IrqlPsPassive, 0x2_001c);
     for (place, value) in [major, minor, build].into_iter().zip(VERSION) {
         if !place.is_null() {
-            // SAFETY: the caller passes NULL or room for a number.
+            // SAFETY: the caller passes NULL or memory for a number.
             unsafe { place.write(value) };
         }
     }

@@ -135,7 +135,7 @@ impl Call {
 }
 
 impl Kernel {
-    /// Runs a process of user mode with one thread, which loads its image and ends. Calls the routines that drivers have registered
+    /// Runs a user-mode process with one thread, which loads its image and ends. Calls the routines that drivers have registered
     /// with `PsSetCreateProcessNotifyRoutine(Ex)`, `PsSetCreateThreadNotifyRoutine` and `PsSetLoadImageNotifyRoutine`.
     ///
     /// # Errors

@@ -89,7 +89,7 @@ extern "C" fn PsCreateSystemThread(
         end(&theirs, kernel);
     });
     call.require_room(handle);
-    // SAFETY: the caller passes room for a handle.
+    // SAFETY: the caller passes memory for a handle.
     unsafe { handle.write(call.kernel.open_handle(object)) };
     call.switch_after(call.routine(), handle);
     STATUS_SUCCESS

@@ -258,8 +258,8 @@ rules! {
     Exception = "unhandled exception",
     /// The driver's routines do not use more of the stack than a kernel stack has.
     KernelStack = "kernel stack",
-    /// A buffer of user mode is accessed after it was probed, in the context of the requestor, and below `DISPATCH_LEVEL`.
-    UserBuffer = "buffer of user mode",
+    /// A user-mode buffer is accessed after it was probed, in the context of the requestor, and below `DISPATCH_LEVEL`.
+    UserBuffer = "user-mode buffer",
     /// A pointer points to an object.
     Pointer = "valid pointer",
     /// A condition that a scenario asserts is true.

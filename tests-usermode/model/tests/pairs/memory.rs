@@ -1,4 +1,4 @@
-//! Memory that a driver accesses itself: buffers of user mode, the paged pool, the end of a buffer or a block, and the stack.
+//! Memory that a driver accesses itself: user-mode buffers, the paged pool, the end of a buffer or a block, and the stack.
 //!
 //! The expected results are those of these pages: [Neither I/O], [Force IRQL Checking], [Special Pool], [Using the Kernel Stack].
 //!

@@ -142,7 +142,7 @@ unsafe extern "C" fn peek(csq: *mut IO_CSQ, after: *mut IRP, _: *mut c_void) -> 
 
 unsafe extern "C" fn acquire(csq: *mut IO_CSQ, irql: *mut u8) {
     let saved = queue(csq).lock.acquire();
-    // SAFETY: the routine passes room for an IRQL.
+    // SAFETY: the routine passes memory for an IRQL.
     unsafe { irql.write(saved) };
 }
 

@@ -95,7 +95,7 @@ impl IrpRecord {
         unsafe { (*self.raw()).UserEvent }.addr()
     }
 
-    /// Returns whether the memory still contains an IRP, which is so until the driver frees memory of its own.
+    /// Returns whether the memory still contains an IRP. A driver can free the memory if it has allocated it itself.
     pub(super) fn is_valid(&self) -> bool {
         // SAFETY: the memory of a freed block of the pool is kept for a while, and that of other IRPs as long as the record.
         unsafe { (*self.raw()).Type == IO_TYPE_IRP }

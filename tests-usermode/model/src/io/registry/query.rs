@@ -194,7 +194,7 @@ impl Query<'_> {
         }
         let data = &value.data;
         if data.len() <= 4 {
-            // SAFETY: the caller gives room for a ULONG.
+            // SAFETY: the caller passes memory for a ULONG.
             unsafe { self.call.fill(buffer.cast(), data) };
             return Ok(());
         }
