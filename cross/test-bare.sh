@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the commands of the book's chapters "Your own repository" and "From the model to the VM" in a bare Debian 12 with Rust, then
-# those that differ for the other kinds of drivers. Prints the elapsed time and the processor time of each. The Debian is made in
-# target/bare, and deleted at the end. It contains Rust and this repository, and nothing else of this machine. KEEP=1 keeps it.
+# those that differ for the other kinds of drivers. Prints the elapsed time and the processor time of each. The Debian system is installed
+# in target/bare, and deleted at the end. It contains Rust and this repository, and nothing else of this machine. KEEP=1 keeps it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bare=$(realpath -m "${CARGO_TARGET_DIR:-target}/bare")
@@ -16,7 +16,7 @@ skip() {
 if [[ ${1-} != --unshared ]]; then
     ((EUID == 0)) || skip 'needs root'
     unshare --mount --pid --fork true || skip 'needs namespaces of its own'
-    # The mounts end with their namespace, that of the second run of this script, and the Debian is deleted without them.
+    # The second run of this script has its own mount namespace, which ends with it. So the Debian system is deleted without the mounts.
     [[ -n ${KEEP-} ]] || trap 'rm -rf --one-file-system "$bare"' EXIT
     unshare --mount --pid --fork --kill-child --mount-proc "$0" --unshared
     exit
@@ -33,7 +33,7 @@ timed() {
 }
 
 # print TEXT: prints a line for the command that `timed` ran last.
-print() { printf '%5d s, of the processors %5d s: %s\n' "$elapsed" $((user + system)) "$1"; }
+print() { printf '%5d s elapsed, %5d s processor time: %s\n' "$elapsed" $((user + system)) "$1"; }
 
 # step COMMAND: runs it in the Debian, in the current folder and with the variables of the previous one. If it begins with `!`, it must fail.
 step() {
@@ -98,7 +98,7 @@ while read -r line; do
     step "$line"
 done < <(commands own_repository; commands model_to_vm)
 elapsed=$SECONDS user=$processors system=0
-print 'in all'
+print 'total'
 others=$(($(busy) - busy - processors))
 if ((elapsed >= 900)); then
     # Other programs that run for more than a tenth of the time falsify the result.

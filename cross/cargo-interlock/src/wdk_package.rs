@@ -127,26 +127,26 @@ mod tests {
     use super::*;
     use crate::{driver::Workspace, sample::names_in};
 
-    struct Scene {
+    struct Fixture {
         folder: TempDir,
     }
 
-    impl Scene {
+    impl Fixture {
         /// Returns a built driver, and a kit whose tools record their arguments.
         fn new() -> Self {
-            let scene = Self {
+            let fixture = Self {
                 folder: TempDir::new().unwrap(),
             };
-            fs::create_dir_all(scene.path("kit/Lib/10.0.26100.0/km")).unwrap();
-            fs::create_dir_all(scene.path("built")).unwrap();
-            for file in scene.files() {
+            fs::create_dir_all(fixture.path("kit/Lib/10.0.26100.0/km")).unwrap();
+            fs::create_dir_all(fixture.path("built")).unwrap();
+            for file in fixture.files() {
                 fs::write(file, "built").unwrap();
             }
-            fs::write(scene.path("template.inx"), "the template").unwrap();
+            fs::write(fixture.path("template.inx"), "the template").unwrap();
             for tool in Tool::ALL {
-                scene.have(tool, "");
+                fixture.have(tool, "");
             }
-            scene
+            fixture
         }
 
         fn files(&self) -> [PathBuf; 3] {
@@ -207,15 +207,15 @@ mod tests {
 
     #[test]
     fn package_is_made_by_the_wdks_tools() {
-        let scene = Scene::new();
-        scene.have(Tool::Makecert, "touch gate.cer");
-        scene.have(Tool::Inf2cat, "touch gate.cat");
+        let fixture = Fixture::new();
+        fixture.have(Tool::Makecert, "touch gate.cer");
+        fixture.have(Tool::Inf2cat, "touch gate.cat");
         // Files of an earlier run are removed.
-        fs::create_dir(scene.path("package")).unwrap();
-        fs::write(scene.path("package/old.sys"), "old").unwrap();
-        scene.make().unwrap();
+        fs::create_dir(fixture.path("package")).unwrap();
+        fs::write(fixture.path("package/old.sys"), "old").unwrap();
+        fixture.make().unwrap();
         assert_eq!(
-            scene.calls(),
+            fixture.calls(),
             [
                 "stampinf.exe -f gate.inf -d * -a amd64 -c gate.cat -v 1.2.3.0",
                 "infverif.exe /v /w gate.inf",
@@ -228,7 +228,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            scene.packaged(),
+            fixture.packaged(),
             [
                 "client.exe",
                 "gate.cat",
@@ -238,32 +238,32 @@ mod tests {
                 "gate.sys"
             ]
         );
-        let text = fs::read_to_string(scene.path("package/gate.inf")).unwrap();
+        let text = fs::read_to_string(fixture.path("package/gate.inf")).unwrap();
         assert_eq!(text, "the template");
     }
 
     #[test]
     fn driver_without_an_inf_is_signed_and_has_no_catalog() {
-        let scene = Scene::new();
-        scene.have(Tool::Certmgr, "echo 'Subject:: Interlock test certificate'");
-        scene.make_with(None).unwrap();
+        let fixture = Fixture::new();
+        fixture.have(Tool::Certmgr, "echo 'Subject:: Interlock test certificate'");
+        fixture.make_with(None).unwrap();
         assert_eq!(
-            scene.calls(),
+            fixture.calls(),
             [
                 "certmgr.exe -s InterlockTestCertStore",
                 "certmgr.exe -put -s InterlockTestCertStore -c -n Interlock test certificate gate.cer",
                 "signtool.exe sign /fd SHA256 /s InterlockTestCertStore /n Interlock test certificate gate.sys",
             ]
         );
-        assert_eq!(scene.packaged(), ["client.exe", "gate.pdb", "gate.sys"]);
+        assert_eq!(fixture.packaged(), ["client.exe", "gate.pdb", "gate.sys"]);
     }
 
     #[test]
     fn certificate_is_made_once() {
-        let scene = Scene::new();
-        scene.have(Tool::Certmgr, "echo 'Subject:: Interlock test certificate'");
-        scene.make().unwrap();
-        let calls = scene.calls();
+        let fixture = Fixture::new();
+        fixture.have(Tool::Certmgr, "echo 'Subject:: Interlock test certificate'");
+        fixture.make().unwrap();
+        let calls = fixture.calls();
         let put =
             "certmgr.exe -put -s InterlockTestCertStore -c -n Interlock test certificate gate.cer";
         assert!(calls.iter().any(|call| call == put), "{calls:?}");
@@ -276,12 +276,12 @@ mod tests {
     #[test]
     fn missing_tool_is_an_error_before_anything_is_done() {
         for tool in Tool::ALL {
-            let scene = Scene::new();
-            fs::remove_file(scene.path("kit").join(tool.file_name())).unwrap();
-            let error = scene.make().unwrap_err();
+            let fixture = Fixture::new();
+            fs::remove_file(fixture.path("kit").join(tool.file_name())).unwrap();
+            let error = fixture.make().unwrap_err();
             assert!(error.starts_with(tool.file_name()), "{error}");
-            assert_eq!(scene.calls(), [""; 0]);
-            assert!(!scene.path("package").exists());
+            assert_eq!(fixture.calls(), [""; 0]);
+            assert!(!fixture.path("package").exists());
         }
     }
 
@@ -290,21 +290,21 @@ mod tests {
         for tool in Tool::ALL {
             // certmgr fails if the store does not exist, which is no error.
             if tool != Tool::Certmgr {
-                let scene = Scene::new();
-                scene.have(tool, "exit 7");
-                let error = scene.make().unwrap_err();
+                let fixture = Fixture::new();
+                fixture.have(tool, "exit 7");
+                let error = fixture.make().unwrap_err();
                 assert!(error.contains(tool.file_name()), "{error}");
                 assert!(error.ends_with("failed: exit status: 7"), "{error}");
-                assert!(!scene.path("package").exists(), "{tool:?}");
+                assert!(!fixture.path("package").exists(), "{tool:?}");
             }
         }
     }
 
     #[test]
     fn missing_build_is_an_error() {
-        let scene = Scene::new();
-        fs::remove_file(scene.path("built/gate.pdb")).unwrap();
-        let error = scene.make().unwrap_err();
+        let fixture = Fixture::new();
+        fs::remove_file(fixture.path("built/gate.pdb")).unwrap();
+        let error = fixture.make().unwrap_err();
         assert!(error.contains("gate.pdb"), "{error}");
     }
 }

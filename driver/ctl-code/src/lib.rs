@@ -1,6 +1,6 @@
 //! I/O control codes, for a driver and for the programs that call it.
 //!
-//! It is a crate of its own, without dependencies, since a program that calls a driver does not depend on `wdm`, which
+//! It is a separate crate without dependencies, since a program that calls a driver does not depend on `wdm`, which
 //! re-exports it.
 
 #![no_std]

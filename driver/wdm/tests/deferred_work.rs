@@ -20,7 +20,7 @@ const DROP_REQUEST: u32 = 0x22_2004;
 /// Lets the thread return.
 const RETURN: u32 = 0x22_2008;
 
-const LONG: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether the work item was refused, and the thread has returned.
 static REFUSED: AtomicBool = AtomicBool::new(false);
@@ -94,9 +94,9 @@ impl Controls for Worker {
 fn a_thread_delays_no_deferred_work_and_a_work_item_ends_with_its_device() {
     let stack = start::<Controlled<Worker>>(&kernel());
     let file = stack.open();
-    let send = |code| file.device_control(code, &[], Vec::new()).wait(LONG);
+    let send = |code| file.device_control(code, &[], Vec::new()).wait(TIMEOUT);
     assert_eq!(send(DROP_THREAD).expect("it ends").status, 0);
-    // The work item has begun by then, or the test shows less.
+    // The work item has usually begun after this time. If it has not, the test checks less.
     std::thread::sleep(Duration::from_millis(100));
     let end = send(DROP_REQUEST).expect("it ends while the thread runs");
     assert_eq!(end.status, nt::STATUS_INTERNAL_ERROR);
@@ -108,7 +108,7 @@ fn a_thread_delays_no_deferred_work_and_a_work_item_ends_with_its_device() {
     let start = Instant::now();
     while !REFUSED.load(SeqCst) {
         assert!(
-            start.elapsed() < LONG,
+            start.elapsed() < TIMEOUT,
             "the work item queues itself forever"
         );
         std::thread::yield_now();

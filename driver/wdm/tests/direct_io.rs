@@ -29,7 +29,7 @@ const SUM_BUFFERED: u32 = ctl_code(UNKNOWN_DEVICE, 0x800, Method::Buffered, Righ
 /// `METHOD_NEITHER`, for which `ctl_code` has no value.
 const NEITHER: u32 = SUM_BUFFERED | 3;
 
-/// The most that the store holds.
+/// The size of the store.
 const SIZE: usize = 40;
 
 /// A store of bytes, whose reads and writes are at an offset.
@@ -187,7 +187,7 @@ fn read_returns_what_was_written() {
             let answer = (read.information, read.output);
             assert_eq!(answer, (length, bytes[..length].to_vec()));
         }
-        // In part, beyond the end, and before the start.
+        // Partly beyond the end, beyond the end, and before the start.
         assert_eq!(ended(&file.write(37, &bytes)), (0, 3));
         let read = end(&file.read(36, 8));
         let answer = (read.information, read.output);
@@ -202,7 +202,7 @@ fn device_control_reads_the_users_buffer() {
     with_file(|_, file| {
         for length in [0_u8, 1, 8, 31] {
             let buffer = vec![3; length.into()];
-            // There is nowhere to write the sum to.
+            // The driver cannot write the sum.
             let sent = file.device_control(SUM_IN, b"input", buffer.clone());
             assert_eq!(ended(&sent), (nt::STATUS_INVALID_DEVICE_REQUEST, 0));
             assert_eq!(end(&sent).output, buffer);
@@ -288,7 +288,7 @@ fn buffer_that_cannot_be_mapped_is_not_used() {
     }
     assert_eq!(seen[0], [(refused, 0), (0, 16), (0, 5)]);
     assert_eq!(seen[1], [(0, 5), (refused, 0), (0, 5)]);
-    // A reply has no room then.
+    // Nothing can be appended to a reply if its buffer cannot be mapped.
     assert_eq!(seen[2], [(0, 5), (0, 16), (0, 0)]);
     file.close();
     stack.unload();

@@ -30,7 +30,7 @@ use wdm::{
 };
 
 const CODE: u32 = 0x22_2000;
-const LONG: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 const D0: State = State::Device(1);
 
 /// A device that keeps a request in its state.
@@ -86,7 +86,7 @@ fn a_request_that_is_kept_at_dispatch_level_is_completed() {
             sent
         });
         device.surprise_remove();
-        let end = sender.join().wait(LONG).map(|end| end.status);
+        let end = sender.join().wait(TIMEOUT).map(|end| end.status);
         kernel.verify(end == Some(nt::STATUS_DELETE_PENDING), || {
             format!("{end:x?}")
         });
@@ -302,7 +302,7 @@ fn a_request_that_is_kept_during_a_change_of_power_is_completed() {
         power_manager.join();
         // SAFETY: the reference was made above.
         unsafe { nt::ObfDereferenceObject(object) };
-        let end = sent.wait(LONG).map(|end| end.status);
+        let end = sent.wait(TIMEOUT).map(|end| end.status);
         kernel.verify(end == Some(nt::STATUS_DELETE_PENDING), || {
             format!("{end:x?}")
         });
@@ -322,7 +322,7 @@ fn removed_while<T: 'static>(
     let actor = kernel.actor("actor", move || drop(act(&theirs, &device, &file)));
     stack.device.surprise_remove();
     actor.join();
-    let end = sent.wait(LONG).map(|end| end.status);
+    let end = sent.wait(TIMEOUT).map(|end| end.status);
     kernel.verify(end == Some(nt::STATUS_DELETE_PENDING), || {
         format!("{end:x?}")
     });

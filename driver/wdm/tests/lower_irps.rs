@@ -52,7 +52,7 @@ const CHECK: u32 = 0x22_3018;
 const FINISH: u32 = 0x22_3014;
 
 const CAPACITY: usize = 16;
-const LONG: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The lower driver.
 struct Below(Shared<IrpQueue<Quiet>>);
@@ -371,7 +371,7 @@ fn start_request(file: &File, code: u32, input: u32) -> Request {
 }
 
 fn end(request: &Request) -> (i32, Vec<u8>) {
-    let end = request.wait(LONG).expect("it ends");
+    let end = request.wait(TIMEOUT).expect("it ends");
     let length = if end.status < 0 { 0 } else { end.information };
     (end.status, end.output[..length].to_vec())
 }

@@ -31,7 +31,7 @@ const HOLD: u32 = 0x22_2004;
 /// Returns how often the device has entered D3.
 const COUNT: u32 = 0x22_2008;
 
-const LONG: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 struct Quiet;
 
@@ -120,7 +120,7 @@ impl Device for Lamp {
 fn until(device: &Dev, state: Option<u32>) {
     let start = Instant::now();
     while device.told_power() != state {
-        assert!(start.elapsed() < LONG, "the state is not {state:?}");
+        assert!(start.elapsed() < TIMEOUT, "the state is not {state:?}");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -412,7 +412,7 @@ fn device_that_was_notified_of_a_failure_tries_again() {
         if attempts.output == ATTEMPTS.to_ne_bytes() {
             break;
         }
-        assert!(start.elapsed() < LONG, "{:?}", attempts.output);
+        assert!(start.elapsed() < TIMEOUT, "{:?}", attempts.output);
         thread::sleep(Duration::from_millis(1));
     }
     file.close();

@@ -1,6 +1,6 @@
 //! Buffers, arrays and strings of a driver that are longer than their memory, and pointers to no memory.
 //!
-//! A pool block is as long as the driver has said: [Microsoft's
+//! A pool block has exactly the size that the driver requests: [Microsoft's
 //! page](https://learn.microsoft.com/windows-hardware/drivers/debugger/bug-check-0xd6--driver-page-fault-beyond-end-of-allocation).
 
 #[macro_use]
@@ -178,7 +178,7 @@ fn control(device: *mut DEVICE_OBJECT, method: u32) {
     ));
 }
 
-/// A request for a property of a device, which only its driver's AddDevice has.
+/// Queries a property of a device. Only AddDevice gets its physical device object.
 unsafe extern "C" fn add_device(_: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJECT) -> NTSTATUS {
     const HARDWARE_ID: i32 = 1;
     let mut needed = 0;
@@ -213,7 +213,7 @@ fn write_entry(device: *mut DEVICE_OBJECT, lengths: [u16; 3]) {
     let entry = nt!(IoAllocateErrorLogEntry(device.cast(), 0x34)).cast::<u16>();
     // SAFETY: the entry is longer.
     unsafe { entry.wrapping_add(1).cast::<[u16; 3]>().write(lengths) };
-    // The last unit of the entry is no zero.
+    // The last unit of the entry is not zero.
     // SAFETY: the entry has 26 units.
     unsafe { entry.wrapping_add(25).write(0x78) };
     nt!(IoWriteErrorLogEntry(entry.cast()));
@@ -494,7 +494,7 @@ fn a_buffer_ends_in_its_block() {
     }
 }
 
-/// The handler for faults is on Linux.
+/// Only on Linux has the model a handler for faults.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_text_ends_in_its_block() {

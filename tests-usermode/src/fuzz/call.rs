@@ -7,11 +7,11 @@ const LONGEST_SEGMENT: u64 = 65536;
 /// The largest offset of a segment from a multiple of 16.
 const LAST_OFFSET: u64 = 15;
 /// The maximum number of blocks of a zone that is allocated from.
-const MOST_BLOCKS: u64 = 64;
-/// The maximum number of allocations from one.
-const MOST_ALLOCATIONS: u64 = 128;
-/// How often a lock may be acquired.
-const MOST_TURNS: u64 = 1000;
+const MAX_BLOCKS: u64 = 64;
+/// The maximum number of allocations from a zone.
+const MAX_ALLOCATIONS: u64 = 128;
+/// The maximum number of times that a lock is acquired.
+const MAX_TURNS: u64 = 1000;
 
 /// Returns whether a call of a routine is valid.
 pub fn is_valid(routine: Routine, call: &Call) -> bool {
@@ -43,7 +43,7 @@ fn argument_and_values(routine: Routine, argument: u64, values: &[u64]) -> bool 
         | Routine::KeGetCurrentProcessorNumber => argument == 0 && values.is_empty(),
 
         Routine::IoReleaseCancelSpinLock | Routine::KeReleaseSpinLock => {
-            (1..=MOST_TURNS).contains(&argument) && values.is_empty()
+            (1..=MAX_TURNS).contains(&argument) && values.is_empty()
         }
         Routine::IoSetCancelRoutine => argument <= 1 && values.is_empty(),
 
@@ -67,10 +67,10 @@ fn argument_and_values(routine: Routine, argument: u64, values: &[u64]) -> bool 
             argument == 0 && is_zone_and_segment(values)
         }
         Routine::ExInterlockedAllocateFromZone => {
-            is_one(values, |blocks| blocks <= MOST_BLOCKS) && argument <= MOST_ALLOCATIONS
+            is_one(values, |blocks| blocks <= MAX_BLOCKS) && argument <= MAX_ALLOCATIONS
         }
         Routine::ExInterlockedFreeToZone => is_one(values, |blocks| {
-            (1..=MOST_BLOCKS).contains(&blocks) && argument <= blocks
+            (1..=MAX_BLOCKS).contains(&blocks) && argument <= blocks
         }),
 
         Routine::ExInterlockedAddUlong | Routine::InterlockedExchange => {

@@ -1,4 +1,4 @@
-//! The frame of every scenario: it reads the counters before and after, and checks how they changed.
+//! The common part of all scenarios: it reads the counters before and after a scenario, and checks how they changed.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::Context;
 use crate::client::{Device, Orders, Sent};
 use crate::error::{Result, ensure};
 
-/// The longest interval between two ticks of a system's clock. A timer counts ticks, so it may expire that much early.
+/// The longest interval between two ticks of a system's clock. A timer counts ticks, so it may expire early by this interval.
 pub const TICK: Duration = Duration::from_millis(16);
 
 /// The number of requests that ended with each kind of result.

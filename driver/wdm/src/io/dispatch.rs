@@ -160,7 +160,7 @@ pub(crate) unsafe fn call<D, L, R>(
     let region = enter(&irql);
     // SAFETY: the state is a `D`, and the call's hold keeps it until the release below.
     let status = method(unsafe { extension.device::<D>() }, extension, &mut irql);
-    // A thread that was suspended during the call stops here. Its IRP and file may be gone, so only the call's hold keeps the driver loaded.
+    // A thread that was suspended during the call stops here. Its IRP and file may no longer exist, so only the call's hold keeps the driver loaded.
     drop(region);
     // SAFETY: the call's hold was acquired above, and the state is no longer used.
     unsafe { Extension::release(object, hold) };

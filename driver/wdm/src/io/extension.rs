@@ -25,7 +25,7 @@ use crate::{
 ///
 /// All fields except `holds`, `lower`, `files` and the flags are written once, before the device object is
 /// attached or can be opened. `lower` is written once, directly after. `device` and `interface` are valid while the device
-/// is held; the removal or the unload takes them out when there are no holds and new ones are rejected.
+/// is held; the removal or the unload drops them when there are no holds and new ones are rejected.
 pub(crate) struct Extension {
     pub(crate) holds: Holds,
     pub(crate) object: ManuallyDrop<DeviceObject>,
@@ -43,7 +43,7 @@ pub(crate) struct Extension {
     /// Whether a removal is pending, so that opens fail.
     remove_pending: AtomicBool,
     removed: AtomicBool,
-    /// Whether the lower drivers were told to remove the device, or are about to be.
+    /// Whether `IRP_MN_REMOVE_DEVICE` was passed to the lower drivers, or is about to be.
     removed_below: AtomicBool,
     /// Whether the lower drivers have removed the device.
     lower_is_removed: AtomicBool,
@@ -174,8 +174,8 @@ impl Extension {
     /// Returns the next lower device object, to which the caller sends a request. The caller holds the remove lock.
     ///
     /// # Errors
-    /// `STATUS_INVALID_DEVICE_REQUEST` if there is none. `STATUS_DELETE_PENDING` if the lower drivers were told to remove the device: they
-    /// may have freed the memory that they would use for the request.
+    /// `STATUS_INVALID_DEVICE_REQUEST` if there is none. `STATUS_DELETE_PENDING` if the lower drivers were requested to remove the device:
+    /// they may have freed the memory that they would use for the request.
     pub(crate) fn lower_for_request(&self) -> Result<*mut nt::DEVICE_OBJECT, Error> {
         let lower = self.lower();
         if lower.is_null() {

@@ -247,7 +247,7 @@ impl<C: LowerIrpRoutine> LowerIrp<C> {
     ///
     /// # Errors
     /// The error or warning with which they have completed the request; `STATUS_CANCELLED` if it was [cancelled](LowerIrpHandle::cancel) in
-    /// time. `STATUS_DELETE_PENDING` if the lower drivers were told to remove the device before they got the request.
+    /// time. `STATUS_DELETE_PENDING` if the lower drivers were requested to remove the device before they got the request.
     pub fn result(&self) -> Result<(), Error> {
         self.end().result
     }

@@ -447,7 +447,7 @@ impl<T, C: LockClass, R: Release> Guard<'_, T, C, R> {
 }
 
 impl<T, C: LockClass> SpinLockGuard<'_, T, C> {
-    /// Releases the lock for a moment. The guard is borrowed exclusively, so neither the value nor the token is
+    /// Releases the lock and acquires it again. The guard is borrowed exclusively, so neither the value nor the token is
     /// in use.
     pub(crate) fn release_and_acquire(&mut self) {
         let lock = self.lock;

@@ -1,4 +1,4 @@
-//! A filter makes a queue that takes the function driver's `FsContext` for its own.
+//! A filter makes a queue that would use the function driver's `FsContext`.
 
 use pinned_init::PinInit;
 use wdm::{Error, Filter, NewFilter, PassiveLevel, QueueCallbacks, Shared, StartIoOrder, StartIoQueue};

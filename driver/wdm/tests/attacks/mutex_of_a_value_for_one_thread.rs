@@ -1,4 +1,4 @@
-//! A value that may not be sent to another thread is lent to one after the other.
+//! A mutex gives several threads access to a value that is not `Send`.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! The IRQL is raised while a `Rundown` value is used, for a token that does not state the use.
+//! The IRQL is raised while a `Rundown` value is accessed, to get a token that does not state the access.
 
 use wdm::{Error, PassiveLevel, PendedIrp, Rundown, irql::raise_to_dispatch};
 

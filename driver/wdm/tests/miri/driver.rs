@@ -156,13 +156,13 @@ impl Rig {
         let mut next = KEPT;
         // The number of IRPs that were examined since the lock was acquired, and the number of releases before
         // that.
-        let (mut looks, mut before) = (0, releases());
+        let (mut examined, mut before) = (0, releases());
         let none = self.queue.remove_matching(irql, |irp| {
             if before != releases() {
-                (looks, before) = (0, releases());
+                (examined, before) = (0, releases());
             }
-            looks += 1;
-            assert!(looks <= 64, "the lock is held for {looks} IRPs");
+            examined += 1;
+            assert!(examined <= 64, "the lock is held for {examined} IRPs");
             if number(irp) >= KEPT {
                 assert_eq!(number(irp), next, "an IRP was skipped, or examined twice");
                 next += 1;

@@ -293,8 +293,7 @@ extern "C" fn ObReferenceObjectByHandle(
     };
     call.require(mode != KERNEL_MODE, Rule::Reference, || {
         let bug_check = BugCheck::verifier(0xf6, [handle.addr() as u64, 0, 0]);
-        let what =
-            "a user-mode handle is referenced in kernel mode, without a check of its access";
+        let what = "a user-mode handle is referenced in kernel mode, without a check of its access";
         (bug_check, what)
     });
     let Ok(event) = found.downcast::<EventObject>() else {

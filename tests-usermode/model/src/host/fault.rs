@@ -473,13 +473,11 @@ mod linux {
                 (at_irql, Rule::PagedMemory, why)
             }
             Some(SpecialAddress::Inside(_)) if irql >= nt::DISPATCH_LEVEL => {
-                let why =
-                    "in a user-mode buffer, which is pageable, at DISPATCH_LEVEL or higher";
+                let why = "in a user-mode buffer, which is pageable, at DISPATCH_LEVEL or higher";
                 (at_irql, Rule::UserBuffer, why)
             }
             Some(SpecialAddress::Inside(_)) if !call.has_user_memory() => {
-                let why =
-                    "in a user-mode buffer, in a system thread, whose process is another one";
+                let why = "in a user-mode buffer, in a system thread, whose process is another one";
                 let bug_check = BugCheck(KMODE_EXCEPTION_NOT_HANDLED, exception);
                 (bug_check, Rule::UserBuffer, why)
             }
