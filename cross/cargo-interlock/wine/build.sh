@@ -23,7 +23,7 @@ awk 'BEGIN { print "LIBRARY ntoskrnl.exe\nEXPORTS" }
      FILENAME == ARGV[1] { ours[$1] = 1; print $1; next }
      !($1 in ours) { print $1 " = ntosbase." $1 }' "$out/ours.txt" "$out/wines.txt" > "$out/ntoskrnl.def"
 
-# The routines here call Wine's under the prefix wine_.
+# The routines in this folder call those of Wine by names with the prefix wine_.
 {
     printf 'LIBRARY ntosbase.dll\nEXPORTS\n'
     sed 's/.*/wine_& == &/' "$out/wines.txt"

@@ -131,10 +131,9 @@ PKDEVICE_QUEUE_ENTRY NTAPI KeRemoveByKeyDeviceQueueIfBusy(PKDEVICE_QUEUE queue, 
 
 BOOLEAN NTAPI KeRemoveEntryDeviceQueue(PKDEVICE_QUEUE queue, PKDEVICE_QUEUE_ENTRY entry)
 {
-    int irql = thread_get().irql;
     BOOLEAN removed;
 
-    if (irql > DISPATCH_LEVEL) violation(CALLER, "%s at IRQL %d", __func__, irql);
+    irql_check(DISPATCH_LEVEL, __func__, CALLER);
     spin_lock_enter(&queue->Lock, CALLER);
     removed = entry->Inserted;
     if (removed) RemoveEntryList(&entry->DeviceListEntry);

@@ -69,6 +69,13 @@ unsigned KeGetCurrentProcessorNumberEx(void *number)
     return (unsigned)thread.processor - 1;
 }
 
+void irql_check(KIRQL highest, const char *routine, const void *caller)
+{
+    int irql = thread_get().irql;
+
+    if (irql > highest) violation(caller, "%s at IRQL %d", routine, irql);
+}
+
 /* A wait with a timeout of zero is allowed at DISPATCH_LEVEL. */
 static void check_wait(const long long *timeout, const char *routine, const void *caller)
 {
@@ -80,9 +87,7 @@ static void check_wait(const long long *timeout, const char *routine, const void
 
 int KeDelayExecutionThread(char mode, unsigned char alertable, const long long *interval)
 {
-    int irql = thread_get().irql;
-
-    if (irql > APC_LEVEL) violation(CALLER, "%s at IRQL %d", __func__, irql);
+    irql_check(APC_LEVEL, __func__, CALLER);
     return wine_KeDelayExecutionThread(mode, alertable, interval);
 }
 

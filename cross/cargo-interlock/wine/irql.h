@@ -15,4 +15,7 @@ typedef unsigned char KIRQL;
 KIRQL irql_raise(KIRQL irql, const char *routine, const void *caller);
 void irql_lower(KIRQL irql, const char *routine, const void *caller);
 
+/* Reports a violation if the IRQL is above `highest`. */
+void irql_check(KIRQL highest, const char *routine, const void *caller);
+
 #endif

@@ -5,6 +5,7 @@
 
 #include "pool.h"
 #include "host.h"
+#include "irql.h"
 
 #define DEPTH 256 /* EX_MAXIMUM_LOOKASIDE_DEPTH_BASE */
 
@@ -35,7 +36,7 @@ static void WINAPI release(void *block, struct lookaside *list)
 LONG WINAPI ExInitializeLookasideListEx(struct lookaside *list, void *allocate_routine, void *free_routine, int type,
                                         ULONG flags, SIZE_T size, ULONG tag, USHORT depth)
 {
-    if (thread_get().irql > 2) violation(CALLER, "%s at IRQL %d", __func__, thread_get().irql);
+    irql_check(DISPATCH_LEVEL, __func__, CALLER);
     if (flags || depth) violation(CALLER, "%s with flags 0x%lx and depth %u", __func__, flags, depth);
     if (size < sizeof(SLIST_ENTRY)) size = sizeof(SLIST_ENTRY);
     *list = (struct lookaside){.depth = DEPTH, .maximum_depth = DEPTH, .type = type, .tag = tag, .size = (ULONG)size};

@@ -8,6 +8,7 @@
 #include <ntddk.h>
 
 #include "host.h"
+#include "irql.h"
 
 /* Routines of Wine, under the names that build.sh gives them in the import library. */
 void NTAPI wine_KeInitializeEvent(PRKEVENT event, EVENT_TYPE type, BOOLEAN state);
@@ -25,13 +26,6 @@ static volatile LONG64 *word(PEX_RUNDOWN_REF ref)
     return (volatile LONG64 *)ref;
 }
 
-static void check_irql(const char *routine, const void *caller)
-{
-    int irql = thread_get().irql;
-
-    if (irql > DISPATCH_LEVEL) violation(caller, "%s at IRQL %d", routine, irql);
-}
-
 void FASTCALL ExInitializeRundownProtection(PEX_RUNDOWN_REF ref)
 {
     *word(ref) = 0;
@@ -46,7 +40,7 @@ BOOLEAN FASTCALL ExAcquireRundownProtection(PEX_RUNDOWN_REF ref)
 {
     LONG64 old = *word(ref), seen;
 
-    check_irql(__func__, CALLER);
+    irql_check(DISPATCH_LEVEL, __func__, CALLER);
     for (;; old = seen)
     {
         if (old & EX_RUNDOWN_ACTIVE) return FALSE;
@@ -59,7 +53,7 @@ void FASTCALL ExReleaseRundownProtection(PEX_RUNDOWN_REF ref)
 {
     LONG64 old = *word(ref), seen;
 
-    check_irql(__func__, CALLER);
+    irql_check(DISPATCH_LEVEL, __func__, CALLER);
     for (;; old = seen)
     {
         if (old & EX_RUNDOWN_ACTIVE)

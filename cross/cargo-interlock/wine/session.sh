@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034
-# A driver under Wine. Sourced, not run, with these set:
+# Functions that run a driver under Wine. A script sources this file after it has set these variables:
 #   driver         the name of the driver's files and of its service
-#   hardware_id    of its device; empty if it has no INF
+#   hardware_id    the hardware ID of its device; empty if the driver has no INF
 #   work           the folder for the prefix and the logs
 #
 # The script that sources it exits with 0 if the driver passed, 1 if it failed, and 2 if it could not be run.
@@ -60,7 +60,7 @@ stop_wine() {
     timeout 30 "$wineserver" -w 2> /dev/null 9>&- || true
     left=$(processes)
     [[ -z $left ]] && return
-    printf 'still there after wineserver -k:\n%s\n' "$left"
+    printf 'still running after wineserver -k:\n%s\n' "$left"
     awk '{ print $1 }' <<< "$left" | xargs kill -KILL 2> /dev/null || true
     return 1
 }
@@ -90,8 +90,8 @@ make_prefix() {
         printf '%s\n' "$version" > "$work/version"
     fi
     cp "$work/ntoskrnl.exe" "$work/ntosbase.dll" "$system32/"
-    # The ntoskrnl.exe built here, not Wine's. winedevice.exe has the environment of the first Wine process, so this must be
-    # set by then.
+    # Wine loads the ntoskrnl.exe that was copied, and not its own. winedevice.exe inherits the environment of the first Wine process, so
+    # the variable must be set before that process starts.
     WINEDLLOVERRIDES+=';ntoskrnl.exe=n,b'
 }
 
@@ -161,11 +161,11 @@ check_removed() {
 }
 
 summary() {
-    printf '%s\n  supplied in place of Wine'\''s own:\n' "$(< "$work/version")"
+    printf '%s\n  routines that replace Wine'\''s:\n' "$(< "$work/version")"
     sed -n 's/^supplied: /    /p' "$driver_log" | sort -u
-    printf '  Wine'\''s own, with a little of ours:\n'
+    printf '  routines that call Wine'\''s:\n'
     sed -n 's/^wrapped: /    /p' "$driver_log" | sort -u
-    printf '  Wine'\''s own: every other routine\n'
+    printf '  every other routine is Wine'\''s\n'
 }
 
 # begin FOLDER FILE...: starts Wine with the driver of that folder, not installed yet, until the script ends.

@@ -46,13 +46,6 @@ static spin_lock lock; /* guards the lists and `queued` */
 static struct driver *drivers;
 static struct item *items;
 
-static void check_irql(const char *routine, const void *caller)
-{
-    int irql = thread_get().irql;
-
-    if (irql > DISPATCH_LEVEL) violation(caller, "%s at IRQL %d", routine, irql);
-}
-
 static struct driver *driver_of(PDRIVER_OBJECT object)
 {
     struct driver *driver = drivers;
@@ -110,7 +103,7 @@ PIO_WORKITEM NTAPI IoAllocateWorkItem(PDEVICE_OBJECT device)
     struct driver *spare;
     struct item *item;
 
-    check_irql(__func__, CALLER);
+    irql_check(DISPATCH_LEVEL, __func__, CALLER);
     item = wine_ExAllocatePoolWithTag(NonPagedPool, sizeof(*item), WORK_TAG);
     if (!item) return NULL;
     *item = (struct item){.wine_item = wine_IoAllocateWorkItem(device), .device = device};
@@ -137,7 +130,7 @@ void NTAPI IoFreeWorkItem(PIO_WORKITEM freed)
     struct item **link, *item = NULL;
     BOOLEAN queued = FALSE;
 
-    check_irql(__func__, CALLER);
+    irql_check(DISPATCH_LEVEL, __func__, CALLER);
     spin_lock_enter(&lock, CALLER);
     link = find(freed);
     if (link)
@@ -189,7 +182,7 @@ void NTAPI IoQueueWorkItem(PIO_WORKITEM queued, PIO_WORKITEM_ROUTINE routine, WO
     BOOLEAN was_queued = FALSE;
     struct item **link, *item = NULL;
 
-    check_irql(__func__, CALLER);
+    irql_check(DISPATCH_LEVEL, __func__, CALLER);
     if (type != DelayedWorkQueue) violation(CALLER, "%s on the queue %d", __func__, type);
     spin_lock_enter(&lock, CALLER);
     link = find(queued);
