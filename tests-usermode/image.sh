@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Loads the image of the driver into the model kernel:
 #   image.sh [SECONDS]     every scenario with 1, 2, 4 and 8 processors, random sequences, whose outcome must be that of the
-#                          driver's logic, failed allocations, and so many seconds of stress [default: 60]
+#                          driver's logic, failed allocations, and the given number of seconds of stress [default: 60]
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

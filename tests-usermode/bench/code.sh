@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the wrappers of wdm, and the functions in C beside them, and compares their instructions: `cargo make bench-code`.
+# Builds the wrappers of wdm and the corresponding functions in C, and compares their instructions: `cargo make bench-code`.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."

@@ -8,8 +8,8 @@
 # --debug-log writes the output of DbgPrintEx to target/wine/wine.log. --package installs the signed package of
 # target/package instead of the built files. --driver installs another driver with the same interface in place of interlock.sys.
 #
-# Passes if the harness does, and if afterwards the driver is unloaded with all its pool freed, no
-# device node is left and no Wine process. Exit code 0 passed, 1 failed, 2 could not run.
+# Passes if the harness passes, the driver is unloaded and has freed its pool, and neither a device node nor a Wine process is left.
+# Exit code: 0 passed, 1 failed, 2 could not run.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -79,7 +79,7 @@ const WRAPPERS: &[Wrapper] = &[
             (
                 5,
                 "after a lost race the lock is released before the next IRP is tried, so that the time for which it is held has \
-                 a bound; C goes on under the lock. These are the jump to the code that does so",
+                 a bound; C continues under the lock. These are the jump to the code that does so",
             ),
         ],
         counted_in: 41,
