@@ -7,7 +7,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering::SeqCst},
 };
 
-use ntmodel::{Config, Driver, Faults, Kernel, explore};
+use ntmodel::{Driver, explore};
 use pinned_init::PinInit;
 use wdm::{ControlDevice, Device, Error, Guid, InterlockedLong, NewDevice, PassiveLevel};
 
@@ -38,11 +38,7 @@ impl Device for Notified {
 /// failed step has freed.
 #[test]
 fn a_control_device_that_cannot_be_made_is_not_notified_of_a_shutdown() {
-    let faults = Arc::new(Faults::default());
-    let kernel = Kernel::new(Config {
-        faults: Some(Arc::clone(&faults)),
-        ..Config::default()
-    });
+    let (faults, kernel) = common::kernel_with_faults();
     loop {
         faults.arm();
         // SAFETY: the entry point is that of a driver on wdm.

@@ -20,9 +20,9 @@ use wdm::{
     WorkItemRoutine, irql::CallerLevel,
 };
 
-struct Below;
+struct LowerDriver;
 
-impl Device for Below {
+impl Device for LowerDriver {
     const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
 
     type File = ();
@@ -32,7 +32,7 @@ impl Device for Below {
     }
 }
 
-/// How many values exist that the kernel's objects own.
+/// The number of existing values that the kernel's objects own.
 static LEFT: AtomicU32 = AtomicU32::new(0);
 
 struct Left;
@@ -97,10 +97,10 @@ impl Kept {
         Ok(Self { item, thread, irp })
     }
 
-    /// Uses it, and drops it under a lock.
+    /// Uses the objects, and drops them under a lock.
     fn use_up(mut self, irql: &mut PassiveLevel) {
         let is_queued = WorkItem::queue(&self.item, irql);
-        assert!(!is_queued, "the device is gone");
+        assert!(!is_queued, "the device no longer exists");
         self.thread.wake(irql);
         if let Some((irp, handle)) = self.irp.take() {
             assert!(!handle.cancel(irql));
@@ -148,19 +148,19 @@ impl Filter for Mine {
 }
 
 #[test]
-fn what_was_made_for_a_device_that_is_not_added_is_refused_and_dropped() {
+fn objects_of_a_device_that_is_not_added_are_refused_and_dropped() {
     let kernel = kernel();
-    let below = Stack::new(load::<Below>(&kernel)).started();
+    let lower = Stack::new(load::<LowerDriver>(&kernel)).started();
     let filter = load_filter::<Mine>(&kernel);
-    assert_eq!(filter.add_filter(&below.device), Ok(()));
-    let failed = filter.add_filter(&below.device);
+    assert_eq!(filter.add_filter(&lower.device), Ok(()));
+    let failed = filter.add_filter(&lower.device);
     assert_eq!(failed, Err(Error::NO_SUCH_DEVICE.to_raw()));
-    let below = below.filter(filter);
-    // The Unload routine of a driver's image waits for this. In a program with several drivers it does not.
+    let lower = lower.filter(filter);
+    // The Unload routine of a driver's image waits until these values are dropped. In a program with several drivers it does not.
     let start = Instant::now();
     while LEFT.load(SeqCst) != 0 {
         assert!(start.elapsed() < Duration::from_secs(20), "a value is left");
         thread::sleep(Duration::from_millis(1));
     }
-    below.unload();
+    lower.unload();
 }

@@ -25,7 +25,7 @@ const DROP: u32 = 0x22_2004;
 const RUN_DOWN: u32 = 0x22_2008;
 
 /// The lower driver: completes each request in a DPC.
-struct Below(Shared<Dpc<Completes>>);
+struct LowerDriver(Shared<Dpc<Completes>>);
 
 #[pin_data]
 struct Completes {
@@ -41,7 +41,7 @@ impl DpcRoutine for Completes {
     }
 }
 
-impl Filter for Below {
+impl Filter for LowerDriver {
     fn add(
         device: &mut NewFilter,
         irql: &mut PassiveLevel,
@@ -157,7 +157,7 @@ impl CompletionRoutine for DropsHub {
 }
 
 #[pin_data]
-struct Above {
+struct UpperDriver {
     queue: Shared<IrpQueue<Callbacks>>,
     #[pin]
     hub: SpinLock<Option<Shared<Hub>>>,
@@ -165,7 +165,7 @@ struct Above {
     thread: SpinLock<Option<Thread<Forwards>>>,
 }
 
-impl Device for Above {
+impl Device for UpperDriver {
     type File = ();
 
     fn add(
@@ -234,9 +234,9 @@ fn ends_once(request: &Request) {
     assert!(possible.contains(&end.status), "{end:x?}");
 }
 
-fn beside<const CODE: u32>(kernel: &Arc<Kernel>) {
-    let stack = Stack::new(load_filter::<Below>(kernel))
-        .function(load::<Above>(kernel))
+fn concurrently<const CODE: u32>(kernel: &Arc<Kernel>) {
+    let stack = Stack::new(load_filter::<LowerDriver>(kernel))
+        .function(load::<UpperDriver>(kernel))
         .started();
     let send = |file: &File, code| file.device_control(code, &[], Vec::new());
     let file = Arc::new(
@@ -263,10 +263,10 @@ fn beside<const CODE: u32>(kernel: &Arc<Kernel>) {
 
 #[test]
 fn the_last_owner_is_dropped_by_any_thread_while_the_device_is_removed() {
-    explore::check(400, beside::<DROP>);
+    explore::check(400, concurrently::<DROP>);
 }
 
 #[test]
 fn the_value_is_run_down_while_it_is_used_and_the_device_is_removed() {
-    explore::check(400, beside::<RUN_DOWN>);
+    explore::check(400, concurrently::<RUN_DOWN>);
 }

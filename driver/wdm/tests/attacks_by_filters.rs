@@ -41,15 +41,18 @@ use Mode::{DropReturned, Fail, Forward, Keep};
 
 const MODES: [Mode; 4] = [Forward, DropReturned, Keep, Fail];
 
-struct Below {
+struct LowerDriver {
     files: Shared<InterlockedLong>,
     dpc: Shared<Dpc<Completes>>,
 }
 
 struct Open(Shared<InterlockedLong>);
 
-impl FileState<Below> for Open {
-    fn open(device: &Below, _: &mut PassiveLevel) -> Result<impl PinInit<Self, Error>, Error> {
+impl FileState<LowerDriver> for Open {
+    fn open(
+        device: &LowerDriver,
+        _: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
         device.files.increment();
         Ok(Ok::<_, Error>(Self(device.files.clone())))
     }
@@ -71,7 +74,7 @@ impl DpcRoutine for Completes {
     }
 }
 
-impl Device for Below {
+impl Device for LowerDriver {
     type File = Open;
 
     fn add(
@@ -137,7 +140,7 @@ impl CompletionRoutine for Keeping {
 
     fn run(irp: Returned<PendedIrp<Self::Record>>, irql: &mut CallerLevel) {
         let Err(irp) = irp.into_irp() else {
-            panic!("an open is taken out");
+            panic!("a request that opens a file can be taken out");
         };
         let item = irp.record().0.clone();
         item.complete.lock().expect("no panic").push(irp);
@@ -196,7 +199,7 @@ impl Filter for Attacker {
 }
 
 fn with_stack(kernel: &Arc<Kernel>, scenario: impl FnOnce(&Dev, &File)) {
-    let stack = Stack::new(load::<Below>(kernel)).filter(load_filter::<Attacker>(kernel));
+    let stack = Stack::new(load::<LowerDriver>(kernel)).filter(load_filter::<Attacker>(kernel));
     let stack = stack.started();
     let file = stack.device.open_anyway(Access::ReadWrite);
     let file = file.expect("it opens");

@@ -252,7 +252,7 @@ fn the_pnp_manager_sends_its_requests_in_every_order() {
 }
 
 /// A request of the PnP manager while the device is opened and used.
-fn beside<const MINOR: u8, const BUS: u8>(kernel: &Arc<Kernel>) {
+fn concurrently<const MINOR: u8, const BUS: u8>(kernel: &Arc<Kernel>) {
     common::with_file::<Everything>(kernel, |device, file| {
         match BUS {
             0 => device.bus_answers(MINOR, BusAnswer::Fail(FAILURE)),
@@ -279,13 +279,13 @@ fn beside<const MINOR: u8, const BUS: u8>(kernel: &Arc<Kernel>) {
 #[test]
 fn a_request_is_sent_during_each_request_of_the_pnp_manager() {
     for scenario in [
-        beside::<{ nt::IRP_MN_START_DEVICE }, 0>,
-        beside::<{ nt::IRP_MN_START_DEVICE }, 1>,
-        beside::<{ nt::IRP_MN_QUERY_REMOVE_DEVICE }, 0>,
-        beside::<{ nt::IRP_MN_QUERY_REMOVE_DEVICE }, 1>,
-        beside::<{ nt::IRP_MN_CANCEL_REMOVE_DEVICE }, 1>,
-        beside::<{ nt::IRP_MN_SURPRISE_REMOVAL }, 0>,
-        beside::<{ nt::IRP_MN_SURPRISE_REMOVAL }, 1>,
+        concurrently::<{ nt::IRP_MN_START_DEVICE }, 0>,
+        concurrently::<{ nt::IRP_MN_START_DEVICE }, 1>,
+        concurrently::<{ nt::IRP_MN_QUERY_REMOVE_DEVICE }, 0>,
+        concurrently::<{ nt::IRP_MN_QUERY_REMOVE_DEVICE }, 1>,
+        concurrently::<{ nt::IRP_MN_CANCEL_REMOVE_DEVICE }, 1>,
+        concurrently::<{ nt::IRP_MN_SURPRISE_REMOVAL }, 0>,
+        concurrently::<{ nt::IRP_MN_SURPRISE_REMOVAL }, 1>,
     ] {
         explore::check(50, scenario);
     }
@@ -298,11 +298,7 @@ impl ControlDevice for Everything {
 /// Each step of `DriverEntry` fails once. The I/O manager does not call Unload then.
 #[test]
 fn each_step_of_a_control_devices_driver_entry_fails() {
-    let faults = Arc::new(Faults::default());
-    let kernel = Kernel::new(Config {
-        faults: Some(Arc::clone(&faults)),
-        ..Config::default()
-    });
+    let (faults, kernel) = common::kernel_with_faults();
     loop {
         faults.arm();
         // SAFETY: the entry point is that of a driver on wdm.

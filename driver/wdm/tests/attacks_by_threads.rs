@@ -32,9 +32,9 @@ fn take<T>(place: &Place<T>, irql: &mut PassiveLevel) -> Option<T> {
 }
 
 /// A thread that drops the thread in a slot each time it is woken, until it is requested to stop.
-struct Killer(Place<Thread<Killer>>);
+struct DropsThreads(Place<Thread<DropsThreads>>);
 
-impl ThreadRoutine for Killer {
+impl ThreadRoutine for DropsThreads {
     fn run(thread: &Thread<Self>, irql: &mut PassiveLevel) {
         while thread.wait(irql) {
             drop(take(&thread.0, irql));
@@ -43,18 +43,18 @@ impl ThreadRoutine for Killer {
     }
 }
 
-fn killer(
-    victim: &Place<Thread<Killer>>,
+fn dropper(
+    slot: &Place<Thread<DropsThreads>>,
     device: &DeviceObject,
     irql: &mut PassiveLevel,
-) -> Result<Thread<Killer>, Error> {
-    let thread = Thread::new(Ok::<_, Error>(Killer(victim.clone())), device, irql)?;
+) -> Result<Thread<DropsThreads>, Error> {
+    let thread = Thread::new(Ok::<_, Error>(DropsThreads(slot.clone())), device, irql)?;
     thread.start(irql)?;
     Ok(thread)
 }
 
 /// Puts a thread in its place and wakes it. The thread then drops the value in its place.
-fn put(place: &Place<Thread<Killer>>, thread: Thread<Killer>, irql: &mut PassiveLevel) {
+fn put(place: &Place<Thread<DropsThreads>>, thread: Thread<DropsThreads>, irql: &mut PassiveLevel) {
     place.with(irql, |place, irql| {
         thread.wake(irql);
         *place = Some(thread);
@@ -62,21 +62,21 @@ fn put(place: &Place<Thread<Killer>>, thread: Thread<Killer>, irql: &mut Passive
 }
 
 /// A work item that drops an owner of itself, which can be the last one except the running one, and queues itself again.
-struct Suicide {
-    own: Place<Shared<WorkItem<Suicide>>>,
-    victim: Place<Thread<Killer>>,
+struct DropsOwnItem {
+    own: Place<Shared<WorkItem<DropsOwnItem>>>,
+    slot: Place<Thread<DropsThreads>>,
 }
 
-impl WorkItemRoutine for Suicide {
+impl WorkItemRoutine for DropsOwnItem {
     fn run(item: &Shared<WorkItem<Self>>, irql: &mut PassiveLevel) {
-        drop(take(&item.victim, irql));
+        drop(take(&item.slot, irql));
         if take(&item.own, irql).is_some() {
             WorkItem::queue(item, irql);
         }
     }
 }
 
-/// A thread that runs a value down while another thread does.
+/// A thread that runs a value down while another thread runs the same value down.
 struct RunsDown(Shared<Rundown<Vec<u32>>>);
 
 impl ThreadRoutine for RunsDown {
@@ -145,8 +145,8 @@ impl ThreadRoutine for Serves {
 
 struct Attacked {
     object: DeviceObject,
-    places: [Place<Thread<Killer>>; 2],
-    item: Place<Shared<WorkItem<Suicide>>>,
+    places: [Place<Thread<DropsThreads>>; 2],
+    item: Place<Shared<WorkItem<DropsOwnItem>>>,
     queue: Shared<IrpQueue<Quiet>>,
     serves: Thread<Serves>,
     run_down: Place<Thread<RunsDown>>,
@@ -159,37 +159,41 @@ impl Attacked {
         let device = &self.object;
         match code {
             BY_ITSELF => {
-                let thread = killer(first, device, irql)?;
+                let thread = dropper(first, device, irql)?;
                 put(first, thread, irql);
             }
             BY_EACH_OTHER => {
-                let threads = [killer(second, device, irql)?, killer(first, device, irql)?];
+                let threads = [
+                    dropper(second, device, irql)?,
+                    dropper(first, device, irql)?,
+                ];
                 for (place, thread) in self.places.iter().zip(threads) {
                     put(place, thread, irql);
                 }
             }
             UNDER_A_LOCK => {
-                let thread = killer(second, device, irql)?;
+                let thread = dropper(second, device, irql)?;
                 first.with(irql, |_, _| drop(thread));
             }
             NOT_STARTED => {
-                let thread = Thread::new(Ok::<_, Error>(Killer(first.clone())), device, irql)?;
+                let thread =
+                    Thread::new(Ok::<_, Error>(DropsThreads(first.clone())), device, irql)?;
                 first.with(irql, |place, _| *place = Some(thread));
                 first.with(irql, |place, _| *place = None);
             }
             AGAIN => {
-                let thread = killer(first, device, irql)?;
+                let thread = dropper(first, device, irql)?;
                 assert_eq!(thread.start(irql), Err(Error::INVALID_DEVICE_STATE));
                 thread.stop(irql);
             }
             BY_ITS_OWN_ROUTINE | IN_A_WORK_ITEM => {
                 if code == IN_A_WORK_ITEM {
-                    let thread = killer(first, device, irql)?;
+                    let thread = dropper(first, device, irql)?;
                     put(first, thread, irql);
                 }
-                let context = Suicide {
+                let context = DropsOwnItem {
                     own: self.item.clone(),
-                    victim: first.clone(),
+                    slot: first.clone(),
                 };
                 let item = WorkItem::new(Ok::<_, Error>(context), device, irql)?;
                 self.item.with(irql, |place, _| *place = Some(item.clone()));

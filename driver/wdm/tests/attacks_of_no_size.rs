@@ -229,7 +229,7 @@ fn values_of_no_size_are_dropped_once() {
     let dropped = run(|driver| {
         let requests: Vec<_> = (1..=3).map(|file| driver.pend(QUEUE, file)).collect();
         driver.send(MOVE, 9);
-        // The first request is on the other queue, and its file knows it.
+        // The first request is on the other queue, and on the list of its file.
         driver.close(1);
         let ended: Vec<_> = requests.iter().map(ntmodel::Request::status).collect();
         assert_eq!(ended, [Some(NtStatus::CANCELLED.to_raw()), None, None]);

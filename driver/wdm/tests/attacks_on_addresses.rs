@@ -199,7 +199,7 @@ fn a_buffered_read_is_not_forwarded_to_a_device_with_direct_io() {
     assert_eq!(status, nt::STATUS_INVALID_DEVICE_REQUEST);
 }
 
-/// The I/O manager would copy its system buffer, which nobody has written, to the requestor:
+/// The I/O manager would copy its system buffer, to which no driver has written, to the requestor:
 /// <https://learn.microsoft.com/windows-hardware/drivers/kernel/using-neither-buffered-nor-direct-i-o>
 #[test]
 fn a_buffered_read_is_not_forwarded_to_a_device_that_uses_addresses() {

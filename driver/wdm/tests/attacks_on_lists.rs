@@ -112,7 +112,7 @@ impl Device for Attacked {
 }
 
 /// One thread pushes and pops, while another does something else; then the device is removed with the remaining items.
-fn beside<const CODE: u32>(kernel: &Arc<Kernel>) {
+fn concurrently<const CODE: u32>(kernel: &Arc<Kernel>) {
     common::with_file::<Attacked>(kernel, |device, file| {
         let send = |file: &ntmodel::File, codes: &[u32]| {
             for code in codes {
@@ -131,10 +131,10 @@ fn beside<const CODE: u32>(kernel: &Arc<Kernel>) {
 #[test]
 fn items_are_moved_and_dropped_while_every_other_routine_runs() {
     for scenario in [
-        beside::<POP>,
-        beside::<MOVE>,
-        beside::<EXTEND>,
-        beside::<FLUSH>,
+        concurrently::<POP>,
+        concurrently::<MOVE>,
+        concurrently::<EXTEND>,
+        concurrently::<FLUSH>,
     ] {
         explore::check(200, scenario);
     }

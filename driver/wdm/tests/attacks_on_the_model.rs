@@ -354,9 +354,9 @@ fn a_timer_that_sets_itself_is_dropped() {
 }
 
 /// A DPC that drops its own last owner.
-struct Suicide(Mutex<Option<Shared<Dpc<Suicide>>>>);
+struct DropsItself(Mutex<Option<Shared<Dpc<DropsItself>>>>);
 
-impl DpcRoutine for Suicide {
+impl DpcRoutine for DropsItself {
     fn run(dpc: &Dpc<Self>, _: &mut DispatchLevel) {
         drop(dpc.0.lock().expect("no panic").take());
     }
@@ -366,7 +366,7 @@ impl DpcRoutine for Suicide {
 fn last_owner_of_a_dpc_is_dropped_in_that_dpc() {
     let driver = Loaded::new::<Attacked>();
     attack(&driver, |device, irql| {
-        let dpc = Dpc::new(Ok::<_, Error>(Suicide(Mutex::new(None))));
+        let dpc = Dpc::new(Ok::<_, Error>(DropsItself(Mutex::new(None))));
         let dpc = Shared::<Dpc<_>>::new(dpc, &device.object, irql).expect("there is memory");
         *dpc.0.lock().expect("no panic") = Some(dpc.clone());
         raise_to_dispatch(irql, |_| {
@@ -471,8 +471,8 @@ fn a_queue_of_a_removed_device_is_opened_again() {
     }));
     let late = driver.send(LATE | START, 1);
     // Otherwise nothing would complete them, and the removal would wait forever.
-    let gone = Some(NtStatus::DELETE_PENDING.to_raw());
-    assert_eq!((kept.status(), late.status()), (gone, gone));
+    let removed = Some(NtStatus::DELETE_PENDING.to_raw());
+    assert_eq!((kept.status(), late.status()), (removed, removed));
     driver.unload();
 }
 

@@ -210,12 +210,12 @@ fn a_removed_device_has_ended_every_request_and_refuses_all_but_close() {
     assert_eq!(status, STATUS_SUCCESS);
     assert_eq!(driver.device.pnp(IRP_MN_REMOVE_DEVICE), STATUS_SUCCESS);
     assert_eq!(pending.each_ref().map(Request::status), [GONE; 2]);
-    let gone = (
+    let after = (
         driver.device.is_interface_enabled(),
         driver.kernel.device_objects(),
         driver.holds(),
     );
-    assert_eq!(gone, (false, 0, 0));
+    assert_eq!(after, (false, 0, 0));
     assert_eq!(driver.send(PEND, 1).answer(), STATUS_DELETE_PENDING);
     let opened = driver.device.open_anyway(Access::Read);
     assert_eq!(opened.err(), Some(STATUS_DELETE_PENDING));

@@ -11,7 +11,7 @@ use std::{
 
 use common::{Controlled, Controls, Place, Stack, place, start};
 use ntmodel::{
-    Clock, Completion, Config, Faults, Kernel, Request,
+    Completion, Request,
     explore::{Search, explore},
 };
 use pinned_init::PinInit;
@@ -260,12 +260,7 @@ fn information_of_a_file_is_queried_by_class() {
 /// Every mapping fails once, and the driver reports it.
 #[test]
 fn buffer_that_cannot_be_mapped_is_not_used() {
-    let faults = Arc::new(Faults::default());
-    let kernel = Kernel::new(Config {
-        clock: Clock::Virtual,
-        faults: Some(Arc::clone(&faults)),
-        ..Config::default()
-    });
+    let (faults, kernel) = common::kernel_with_faults();
     let stack = start::<Store>(&kernel);
     let file = stack.open();
     let try_each = || {

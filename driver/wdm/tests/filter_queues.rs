@@ -22,9 +22,9 @@ const RESUME: u32 = code(0x801);
 const HOLD_NEITHER: u32 = code(0x802) | 3; // METHOD_NEITHER
 
 /// The function driver below the filter.
-struct Below;
+struct LowerDriver;
 
-impl Controls for Below {
+impl Controls for LowerDriver {
     fn add(_: &mut NewDevice, _: &mut PassiveLevel) -> Result<Self, Error> {
         Ok(Self)
     }
@@ -54,7 +54,7 @@ unsafe extern "C" fn entry_in_c(
     path: *mut nt::UNICODE_STRING,
 ) -> i32 {
     // SAFETY: the kernel passes both.
-    let status = unsafe { wdm::entry::<Controlled<Below>>(driver, path) };
+    let status = unsafe { wdm::entry::<Controlled<LowerDriver>>(driver, path) };
     // SAFETY: as above.
     unsafe { (*driver).MajorFunction[nt::IRP_MJ_DEVICE_CONTROL] = Some(read_input) };
     status
@@ -114,12 +114,12 @@ impl Filter for Gate {
     }
 }
 
-fn stack(kernel: &Arc<Kernel>, below: Driver) -> Stack {
-    Stack::new(below).filter(load_filter::<Gate>(kernel))
+fn stack(kernel: &Arc<Kernel>, lower: Driver) -> Stack {
+    Stack::new(lower).filter(load_filter::<Gate>(kernel))
 }
 
 fn started(kernel: &Arc<Kernel>) -> Stack {
-    stack(kernel, load::<Controlled<Below>>(kernel)).started()
+    stack(kernel, load::<Controlled<LowerDriver>>(kernel)).started()
 }
 
 fn send(file: &File, code: u32) -> Request {
@@ -191,8 +191,8 @@ fn filter_that_does_not_start_fails_the_start() {
 fn lower_driver_gets_the_parameters_that_were_sent() {
     let kernel = kernel();
     // SAFETY: the entry point is that of a driver on wdm, except for the routine above.
-    let below = unsafe { Driver::load(&kernel, entry_in_c) }.expect("DriverEntry");
-    let stack = stack(&kernel, below).started();
+    let lower = unsafe { Driver::load(&kernel, entry_in_c) }.expect("DriverEntry");
+    let stack = stack(&kernel, lower).started();
     let file = stack.open();
     let waiting = file.device_control(HOLD_NEITHER, &[], Vec::new());
     assert_eq!(waiting.status(), None);
@@ -242,7 +242,7 @@ fn sent_while_its_handle_is_closed(kernel: &Arc<Kernel>) {
 /// The driver filters the device twice. A request that the upper filter forwards waits on the queue of the lower one, which is not
 /// resumed.
 fn two_filters(kernel: &Arc<Kernel>) -> (Stack, File, Request) {
-    let stack = stack(kernel, load::<Controlled<Below>>(kernel));
+    let stack = stack(kernel, load::<Controlled<LowerDriver>>(kernel));
     stack.drivers[1]
         .add_filter(&stack.device)
         .expect("AddDevice");

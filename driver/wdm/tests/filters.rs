@@ -7,7 +7,7 @@ mod raw;
 use std::sync::Arc;
 
 use common::{Place, Stack, code, kernel, load, load_filter, place};
-use ntmodel::{Config, Device as Dev, Driver, Faults, File, Kernel, Request, explore};
+use ntmodel::{Config, Device as Dev, Driver, File, Kernel, Request, explore};
 use pinned_init::PinInit;
 use wdm::{
     CompletionObserver, CompletionRoutine, Device, Error, FileIrp, Filter, Guid, Handled,
@@ -31,13 +31,13 @@ const COMPLETE: u32 = 0x820;
 const CHANGE: u32 = 0x830;
 /// Keeps the request when it returns, until the removal or a request that releases it.
 const KEEP: u32 = 0x840;
-const LET_GO: u32 = 0x850;
+const COMPLETE_KEPT: u32 = 0x850;
 /// Drops the request when it returns.
 const DROP: u32 = 0x860;
 
-struct Below(Place<PendedIrp>);
+struct LowerDriver(Place<PendedIrp>);
 
-impl Below {
+impl LowerDriver {
     fn keep<'irp>(&self, irp: Irp<'irp>, irql: &mut impl NoSpinLockHeld) -> Handled<'irp> {
         let (irp, pending) = irp.pend_not_cancelable(irql);
         let old = self.0.with(irql, |kept, _| kept.replace(irp));
@@ -48,7 +48,7 @@ impl Below {
     }
 }
 
-impl Device for Below {
+impl Device for LowerDriver {
     const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
 
     const IO_TYPE: IoType = IoType::Direct;
@@ -109,18 +109,18 @@ impl Device for Below {
 }
 
 /// The filter's record of a request.
-struct Seen {
+struct Counts {
     ends: InterlockedLong,
     failures: InterlockedLong,
     kept: Place<PendedIrp>,
 }
 
-struct Counting;
+struct CountObserver;
 
-impl CompletionObserver for Counting {
-    type Record = Shared<Seen>;
+impl CompletionObserver for CountObserver {
+    type Record = Shared<Counts>;
 
-    fn run(irp: &Returned<PendedIrp<Shared<Seen>>>, _: &mut CallerLevel) {
+    fn run(irp: &Returned<PendedIrp<Shared<Counts>>>, _: &mut CallerLevel) {
         let seen = irp.record();
         seen.ends.increment();
         if irp.result().is_err() {
@@ -131,12 +131,12 @@ impl CompletionObserver for Counting {
     }
 }
 
-struct Acting;
+struct ReturnRoutine;
 
-impl CompletionRoutine for Acting {
-    type Record = Shared<Seen>;
+impl CompletionRoutine for ReturnRoutine {
+    type Record = Shared<Counts>;
 
-    fn run(irp: Returned<PendedIrp<Shared<Seen>>>, irql: &mut CallerLevel) {
+    fn run(irp: Returned<PendedIrp<Shared<Counts>>>, irql: &mut CallerLevel) {
         irp.record().ends.increment();
         match (irp.code() >> 2) & !0xf {
             code if code & 0xff0 == COMPLETE => irp.complete(irql),
@@ -163,14 +163,14 @@ impl CompletionRoutine for Acting {
     }
 }
 
-struct Between(Shared<Seen>);
+struct FilterDriver(Shared<Counts>);
 
-impl Filter for Between {
+impl Filter for FilterDriver {
     fn add(
         device: &mut NewFilter,
         irql: &mut PassiveLevel,
     ) -> Result<impl PinInit<Self, Error>, Error> {
-        let seen = Seen {
+        let seen = Counts {
             ends: InterlockedLong::new(0),
             failures: InterlockedLong::new(0),
             kept: place(device, irql)?,
@@ -200,14 +200,14 @@ impl Filter for Between {
             FORWARD => irp.forward(irql),
             OBSERVE => irp
                 .with_record(self.0.clone())
-                .forward_with_observer::<Counting>(irql),
-            LET_GO => {
+                .forward_with_observer::<CountObserver>(irql),
+            COMPLETE_KEPT => {
                 self.remove(irql);
                 irp.complete_with(&[self.0.ends.read(), self.0.failures.read()], irql)
             }
             _ => irp
                 .with_record(self.0.clone())
-                .forward_with_routine::<Acting>(irql),
+                .forward_with_routine::<ReturnRoutine>(irql),
         }
     }
 
@@ -224,14 +224,17 @@ struct Opened {
 }
 
 fn load_both(kernel: &Arc<Kernel>) -> (Driver, Driver) {
-    (load::<Below>(kernel), load_filter::<Between>(kernel))
+    (
+        load::<LowerDriver>(kernel),
+        load_filter::<FilterDriver>(kernel),
+    )
 }
 
 impl Opened {
     fn new(kernel: &Arc<Kernel>) -> Self {
-        let (below, between) = load_both(kernel);
-        let stack = Stack::with_flags(below, nt::DO_POWER_PAGABLE);
-        let stack = stack.filter(between).started();
+        let (lower, filter) = load_both(kernel);
+        let stack = Stack::with_flags(lower, nt::DO_POWER_PAGABLE);
+        let stack = stack.filter(filter).started();
         let file = Arc::new(stack.open());
         Self { stack, file }
     }
@@ -247,7 +250,7 @@ impl Opened {
 
     /// The number of requests that returned, and the number of those that had failed.
     fn seen(&self) -> (u8, u8) {
-        let end = self.send(LET_GO).ended().expect("it does not pend");
+        let end = self.send(COMPLETE_KEPT).ended().expect("it does not pend");
         (end.output[0], end.output[4])
     }
 
@@ -359,7 +362,7 @@ impl raw::Control for Busy {
 fn function_driver_forwards_too() {
     let kernel = kernel();
     let stack = Stack::new(raw::load::<Busy>(&kernel));
-    let stack = stack.function(load::<Below>(&kernel)).started();
+    let stack = stack.function(load::<LowerDriver>(&kernel)).started();
     let device = &stack.device;
     let sent = device.internal_device_control(code(0x800), &[], Vec::new());
     assert_eq!(sent.status(), Some(nt::STATUS_DEVICE_BUSY));
@@ -370,9 +373,9 @@ fn function_driver_forwards_too() {
 #[test]
 fn lower_filter_receives_the_forwarded_requests() {
     let kernel = kernel();
-    let (below, between) = load_both(&kernel);
-    let stack = Stack::with_flags(between, nt::DO_POWER_PAGABLE);
-    let stack = stack.function(below).started();
+    let (lower, filter) = load_both(&kernel);
+    let stack = Stack::with_flags(filter, nt::DO_POWER_PAGABLE);
+    let stack = stack.function(lower).started();
     let file = stack.open();
     let sent = file.device_control(code(FORWARD | SUCCEED), &[], vec![0; 4]);
     assert_eq!(end(&sent), (0, 7));
@@ -391,11 +394,15 @@ fn flags(device: &Dev) -> *mut u32 {
 /// on the way up if the lower device does not have it.
 #[test]
 fn paging_file_changes_the_flag_of_the_device() {
-    for below_has in [false, true] {
+    for lower_has_flag in [false, true] {
         let kernel = kernel();
-        let between = load_filter::<Between>(&kernel);
-        let lower = if below_has { nt::DO_POWER_PAGABLE } else { 0 };
-        let stack = Stack::with_flags(between, lower).started();
+        let filter = load_filter::<FilterDriver>(&kernel);
+        let lower = if lower_has_flag {
+            nt::DO_POWER_PAGABLE
+        } else {
+            0
+        };
+        let stack = Stack::with_flags(filter, lower).started();
         let flags = flags(&stack.device);
         // SAFETY: no other code uses the device object now.
         unsafe { *flags ^= nt::DO_POWER_PAGABLE };
@@ -410,19 +417,15 @@ fn paging_file_changes_the_flag_of_the_device() {
 /// AddDevice undoes its steps after each failure.
 #[test]
 fn driver_that_cannot_be_added_leaves_nothing_behind() {
-    let faults = Arc::new(Faults::default());
-    let kernel = Kernel::new(Config {
-        faults: Some(Arc::clone(&faults)),
-        ..Config::default()
-    });
-    let (below, between) = load_both(&kernel);
+    let (faults, kernel) = common::kernel_with_faults();
+    let (lower, filter) = load_both(&kernel);
     let mut refused = 0;
     loop {
         faults.arm();
-        let added = below.add_device_with(nt::DO_POWER_PAGABLE);
+        let added = lower.add_device_with(nt::DO_POWER_PAGABLE);
         let filtered = added
             .as_ref()
-            .is_ok_and(|device| between.add_filter(device).is_ok());
+            .is_ok_and(|device| filter.add_filter(device).is_ok());
         let fired = faults.disarm();
         assert_eq!(filtered, !fired);
         if let Ok(device) = added {
@@ -434,8 +437,8 @@ fn driver_that_cannot_be_added_leaves_nothing_behind() {
         refused += 1;
     }
     assert!(refused >= 8, "{refused}");
-    between.unload();
-    below.unload();
+    filter.unload();
+    lower.unload();
 }
 
 /// A filter that serves no device.
@@ -455,7 +458,7 @@ impl Filter for Declines {
 #[test]
 fn device_that_a_filter_does_not_serve_works_without_it() {
     let kernel = kernel();
-    let stack = Stack::new(load::<Below>(&kernel)).filter(load_filter::<Declines>(&kernel));
+    let stack = Stack::new(load::<LowerDriver>(&kernel)).filter(load_filter::<Declines>(&kernel));
     let stack = stack.started();
     let request = stack.open().device_control(code(SUCCEED), &[], vec![0; 16]);
     assert_eq!(request.status(), Some(nt::STATUS_SUCCESS));

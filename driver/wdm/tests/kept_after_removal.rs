@@ -127,9 +127,9 @@ impl CompletionRoutine for Keeps {
     }
 }
 
-struct Above(Kept);
+struct UpperDriver(Kept);
 
-impl Filter for Above {
+impl Filter for UpperDriver {
     fn add(
         device: &mut NewFilter,
         irql: &mut PassiveLevel,
@@ -153,7 +153,7 @@ impl Filter for Above {
 fn a_request_returned_after_the_lower_driver_was_removed_is_completed() {
     let kernel = kernel();
     let stack = Stack::new(raw::load::<Pends<0>>(&kernel));
-    let stack = stack.filter(load_filter::<Above>(&kernel)).started();
+    let stack = stack.filter(load_filter::<UpperDriver>(&kernel)).started();
     let sent = stack.device.internal_device_control(CODE, &[], Vec::new());
     complete_during_removal::<0>(&kernel, &stack);
     assert_eq!(status(&sent), nt::STATUS_DELETE_PENDING);
@@ -164,7 +164,7 @@ fn a_request_returned_after_the_lower_driver_was_removed_is_completed() {
 fn complete_during_removal<const TEST: usize>(kernel: &Arc<Kernel>, stack: &Stack) {
     let theirs = stack.device.clone();
     let remover = kernel.actor("remover", move || theirs.surprise_remove());
-    // The removal waits for the request by then, otherwise the test proves less.
+    // Usually, the removal waits for the request by then. Otherwise the test covers less.
     thread::sleep(Duration::from_millis(200));
     let lower = kernel.actor("lower driver", || {
         let irp = LOWER[TEST].swap(null_mut(), SeqCst);
@@ -223,7 +223,7 @@ struct Begins {
     queue: Shared<IrpQueue<Cancels>>,
 }
 
-/// An open file of it.
+/// An open file of the device.
 struct Opened;
 
 impl FileState<Begins> for Opened {

@@ -11,9 +11,7 @@ use std::{
 };
 
 use common::{Quiet, kernel, load, load_filter};
-use ntmodel::{
-    Access, Clock, Config, Device as Dev, Driver, Faults, File, Kernel, Request, explore,
-};
+use ntmodel::{Access, Device as Dev, Driver, File, Kernel, Request, explore};
 use pinned_init::{PinInit, pin_data, try_pin_init};
 use wdm::{
     ControlCode, Device, Dpc, DpcRoutine, Error, Filter, Guid, Handled, InterlockedLong, IoType,
@@ -39,9 +37,9 @@ const APPEND: u32 = 0x22_200e;
 
 /// Sent to the upper driver: sends the code that is the input, and pends until the request returns, whose status and output it returns.
 const SEND: u32 = 0x22_3000;
-/// Sends it from a DPC.
+/// As `SEND`, from a DPC.
 const SEND_IN_A_DPC: u32 = 0x22_3004;
-/// Reads until the routine has run this many times, and then does the same.
+/// Reads until the routine has run this many times; then as `SEND`.
 const READ: u32 = 0x22_3008;
 const WRITE: u32 = 0x22_300c;
 /// Cancels the request.
@@ -55,9 +53,9 @@ const CAPACITY: usize = 16;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The lower driver.
-struct Below(Shared<IrpQueue<Quiet>>);
+struct LowerDriver(Shared<IrpQueue<Quiet>>);
 
-impl Filter for Below {
+impl Filter for LowerDriver {
     fn add(
         device: &mut NewFilter,
         irql: &mut PassiveLevel,
@@ -147,18 +145,18 @@ impl LowerIrpRoutine for Reader {
             let sent = irp.read(0, 4, irql);
             parts.nested.decrement();
             if let Err((irp, error)) = sent {
-                parts.back(irp, Err(error), irql);
+                parts.returned(irp, Err(error), irql);
             }
             return;
         }
         let result = irp.result();
-        parts.back(irp, result, irql);
+        parts.returned(irp, result, irql);
     }
 }
 
 impl Parts {
-    /// Keeps the request, and completes the request that waits for it.
-    fn back(
+    /// Keeps the request that has returned, and completes the request that waits for it.
+    fn returned(
         &self,
         irp: LowerIrp<Reader>,
         result: Result<(), Error>,
@@ -194,7 +192,7 @@ impl Parts {
             }
         };
         if let Err((irp, error)) = sent {
-            self.back(irp, Err(error), irql);
+            self.returned(irp, Err(error), irql);
         }
     }
 }
@@ -209,7 +207,7 @@ impl DpcRoutine for Sender {
 
 /// The upper driver.
 #[pin_data]
-struct Above {
+struct UpperDriver {
     parts: Shared<Parts>,
     handle: LowerIrpHandle<Reader>,
     lower: Lower,
@@ -217,7 +215,7 @@ struct Above {
     sender: Dpc<Sender>,
 }
 
-impl Device for Above {
+impl Device for UpperDriver {
     const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
 
     type File = ();
@@ -324,7 +322,7 @@ impl Device for Above {
         if self.parts.checked.exchange(0) == 0 {
             return;
         }
-        // The lower drivers do not know of the removal yet.
+        // The lower drivers have not received the removal request yet.
         let Some(irp) = irp else {
             panic!("the request has not returned");
         };
@@ -337,23 +335,23 @@ impl Device for Above {
 /// A device with three drivers.
 struct Stack {
     device: Dev,
-    /// From the top.
+    /// From the highest to the lowest.
     drivers: [Driver; 3],
 }
 
 impl Stack {
     fn started(kernel: &Arc<Kernel>) -> (Self, File) {
-        let (base, below, above) = (
+        let (base, lower, upper) = (
             load::<Base>(kernel),
-            load_filter::<Below>(kernel),
-            load::<Above>(kernel),
+            load_filter::<LowerDriver>(kernel),
+            load::<UpperDriver>(kernel),
         );
         let device = base.add_device().expect("AddDevice");
-        below.add_function(&device).expect("AddDevice");
-        above.add_function(&device).expect("AddDevice");
+        lower.add_function(&device).expect("AddDevice");
+        upper.add_function(&device).expect("AddDevice");
         device.start().expect("the device starts");
         let file = device.open(Access::ReadWrite).expect("it opens");
-        let drivers = [above, below, base];
+        let drivers = [upper, lower, base];
         (Self { device, drivers }, file)
     }
 
@@ -390,12 +388,7 @@ fn request_returns_with_its_output() {
 
 #[test]
 fn request_that_cannot_be_sent_stays_with_the_driver() {
-    let faults = Arc::new(Faults::default());
-    let kernel = Kernel::new(Config {
-        clock: Clock::Virtual,
-        faults: Some(Arc::clone(&faults)),
-        ..Config::default()
-    });
+    let (faults, kernel) = common::kernel_with_faults();
     let (stack, file) = Stack::started(&kernel);
     loop {
         faults.arm();

@@ -46,12 +46,12 @@ impl Control for Counts {
 /// The objects that the filter and the routine of its request use.
 struct Parts {
     waiting: Shared<IrpQueue<Quiet>>,
-    idle: Place<LowerIrp<Asker>>,
+    idle: Place<LowerIrp<SendsNext>>,
 }
 
 impl Parts {
     /// Completes the request that waits, if there is one, and keeps the filter's own.
-    fn answered(&self, irp: LowerIrp<Asker>, irql: &mut impl NoSpinLockHeld) {
+    fn returned(&self, irp: LowerIrp<SendsNext>, irql: &mut impl NoSpinLockHeld) {
         let (result, output) = (irp.result(), irp.output().first_chunk::<4>().copied());
         drop(self.idle.with(irql, |idle, _| idle.replace(irp)));
         let Some(waiting) = self.waiting.remove_first(irql) else {
@@ -67,18 +67,18 @@ impl Parts {
     }
 }
 
-struct Asker(Shared<Parts>);
+struct SendsNext(Shared<Parts>);
 
-impl LowerIrpRoutine for Asker {
+impl LowerIrpRoutine for SendsNext {
     fn run(irp: LowerIrp<Self>, irql: &mut CallerLevel) {
         let parts = irp.0.clone();
-        parts.answered(irp, irql);
+        parts.returned(irp, irql);
     }
 }
 
-struct Asks(Shared<Parts>);
+struct FilterDriver(Shared<Parts>);
 
-impl Filter for Asks {
+impl Filter for FilterDriver {
     fn add(
         device: &mut NewFilter,
         irql: &mut PassiveLevel,
@@ -88,7 +88,7 @@ impl Filter for Asks {
             idle: place(device, irql)?,
         };
         let parts: Shared<Parts> = Shared::new(Ok::<_, Error>(parts), device, irql)?;
-        let irp = LowerIrp::new(Ok::<_, Error>(Asker(parts.clone())), 4, device, irql)?;
+        let irp = LowerIrp::new(Ok::<_, Error>(SendsNext(parts.clone())), 4, device, irql)?;
         parts.idle.with(irql, |idle, _| *idle = Some(irp));
         Ok(Ok::<_, Error>(Self(parts)))
     }
@@ -102,7 +102,7 @@ impl Filter for Asks {
             // SAFETY: the lower driver accesses no memory by the contents of the buffers.
             let code = unsafe { ControlCode::new(NEXT) };
             if let Err((own, _)) = own.device_control(code, &41_u32.to_ne_bytes(), 4, irql) {
-                self.0.answered(own, irql);
+                self.0.returned(own, irql);
             }
         }
         handled
@@ -116,7 +116,7 @@ impl Filter for Asks {
 
 fn stack(kernel: &Arc<Kernel>) -> Stack {
     let stack = Stack::new(raw::load::<Counts>(kernel));
-    stack.filter(load_filter::<Asks>(kernel)).started()
+    stack.filter(load_filter::<FilterDriver>(kernel)).started()
 }
 
 fn open(stack: &Stack) -> File {
@@ -140,11 +140,11 @@ fn removed_while_its_request_is_sent(kernel: &Arc<Kernel>) {
     let stack = stack(kernel);
     let file = Arc::new(open(&stack));
     let theirs = Arc::clone(&file);
-    let asker = kernel.actor("asker", move || {
+    let sender = kernel.actor("sender", move || {
         end(&theirs.device_control(SEND_NEXT, &[], vec![0; 4])).status
     });
     stack.device.surprise_remove();
-    let status = asker.join();
+    let status = sender.join();
     let possible = [
         nt::STATUS_SUCCESS,
         nt::STATUS_CANCELLED,

@@ -33,16 +33,16 @@ const TAKE: u32 = 0x22_2011;
 /// Returns the input in reverse order: of `METHOD_NEITHER`.
 const REVERSE: u32 = 0x22_2003;
 /// Sent to the upper driver: sends the code that is the input to the lower driver.
-const SEND_BELOW: u32 = 0x22_3000;
+const SEND_TO_LOWER: u32 = 0x22_3000;
 
 const SECRET: &[u8] = b"secret";
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The lower driver.
-struct Below(Shared<IrpQueue<Quiet>>);
+struct LowerDriver(Shared<IrpQueue<Quiet>>);
 
-impl Filter for Below {
+impl Filter for LowerDriver {
     fn add(
         device: &mut NewFilter,
         irql: &mut PassiveLevel,
@@ -117,13 +117,13 @@ fn take<'irp>(mut irp: Irp<'irp>, irql: &mut CallerLevel) -> Handled<'irp> {
     irp.complete(NtStatus::SUCCESS, irql)
 }
 
-/// The `DriverEntry` of [`Below`], with a routine that is not on `wdm` for the requests of `METHOD_NEITHER`.
-unsafe extern "C" fn below_entry(
+/// The `DriverEntry` of [`LowerDriver`], with a routine that is not on `wdm` for the requests of `METHOD_NEITHER`.
+unsafe extern "C" fn lower_entry(
     driver: *mut nt::DRIVER_OBJECT,
     path: *mut nt::UNICODE_STRING,
 ) -> i32 {
     // SAFETY: the model passes them.
-    let status = unsafe { wdm::filter_entry::<Below>(driver, path) };
+    let status = unsafe { wdm::filter_entry::<LowerDriver>(driver, path) };
     // SAFETY: as above.
     unsafe { (*driver).MajorFunction[nt::IRP_MJ_INTERNAL_DEVICE_CONTROL] = Some(reverse) };
     status
@@ -146,7 +146,7 @@ unsafe extern "C" fn reverse(_: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) -> i3
     assert_eq!(asked.output_length as usize, bytes.len());
     // SAFETY: as above.
     let output = unsafe { (*irp).UserBuffer }.cast::<u8>();
-    // SAFETY: the sender's output has room.
+    // SAFETY: the sender's output is at least as long as the input.
     unsafe { output.copy_from(bytes.as_ptr(), bytes.len()) };
     // SAFETY: as above.
     unsafe { nt::irp::set_information(irp, bytes.len()) };
@@ -175,9 +175,9 @@ impl<const IS_DIRECT: bool> Device for Base<IS_DIRECT> {
 }
 
 /// The upper driver.
-struct Above(Lower);
+struct UpperDriver(Lower);
 
-impl Device for Above {
+impl Device for UpperDriver {
     const INTERFACE: Guid = Guid::new(0, 0, 0, [0; 8]);
 
     type File = ();
@@ -257,27 +257,27 @@ impl Device for Above {
 
 fn load_both(kernel: &Arc<Kernel>) -> (Driver, Driver) {
     // SAFETY: the entry point is that of a driver on wdm.
-    let below = unsafe { Driver::load(kernel, below_entry) };
-    (below.expect("DriverEntry"), load::<Above>(kernel))
+    let lower = unsafe { Driver::load(kernel, lower_entry) };
+    (lower.expect("DriverEntry"), load::<UpperDriver>(kernel))
 }
 
 fn started(kernel: &Arc<Kernel>) -> (Stack, File) {
-    let (below, above) = load_both(kernel);
-    let stack = Stack::new(below).function(above).started();
+    let (lower, upper) = load_both(kernel);
+    let stack = Stack::new(lower).function(upper).started();
     let file = stack.open();
     (stack, file)
 }
 
-fn send_below(file: &File, code: u32) -> i32 {
-    status(&file.device_control(SEND_BELOW, &code.to_ne_bytes(), Vec::new()))
+fn send_to_lower(file: &File, code: u32) -> i32 {
+    status(&file.device_control(SEND_TO_LOWER, &code.to_ne_bytes(), Vec::new()))
 }
 
 #[test]
 fn request_ends_with_the_status_of_the_lower_driver_or_by_its_timeout() {
     let (stack, file) = started(&kernel());
-    assert_eq!(send_below(&file, NEXT), 0);
-    assert_eq!(send_below(&file, FAIL), nt::STATUS_DEVICE_BUSY);
-    assert_eq!(send_below(&file, HANG), nt::STATUS_IO_TIMEOUT);
+    assert_eq!(send_to_lower(&file, NEXT), 0);
+    assert_eq!(send_to_lower(&file, FAIL), nt::STATUS_DEVICE_BUSY);
+    assert_eq!(send_to_lower(&file, HANG), nt::STATUS_IO_TIMEOUT);
     file.close();
     stack.unload();
 }
@@ -287,8 +287,8 @@ fn buffers_are_passed_as_the_lower_device_requires() {
     let kernel = kernel();
     let bases = [load::<Base<true>>(&kernel), load::<Base<false>>(&kernel)];
     for base in bases {
-        let (below, above) = load_both(&kernel);
-        let stack = Stack::new(base).function(below).function(above).started();
+        let (lower, upper) = load_both(&kernel);
+        let stack = Stack::new(base).function(lower).function(upper).started();
         let file = stack.open();
         assert_eq!(status(&file.read(0, 1)), nt::STATUS_SUCCESS);
         file.close();
@@ -305,9 +305,9 @@ fn sent_while_the_device_is_removed(kernel: &Arc<Kernel>, code: u32, expected: i
     let (stack, file) = started(kernel);
     let file = Arc::new(file);
     let theirs = Arc::clone(&file);
-    let asker = kernel.actor("asker", move || send_below(&theirs, code));
+    let sender = kernel.actor("sender", move || send_to_lower(&theirs, code));
     stack.device.surprise_remove();
-    let status = asker.join();
+    let status = sender.join();
     let possible = [
         expected,
         nt::STATUS_DELETE_PENDING,
@@ -328,7 +328,7 @@ fn request_ends_before_the_device_is_removed() {
     });
 }
 
-/// The lower driver claims to have written more than the output has room for.
+/// The lower driver claims to have written more than the length of the output.
 struct Exaggerates;
 
 impl raw::Control for Exaggerates {
@@ -378,6 +378,6 @@ impl Device for Trusts {
 #[test]
 fn output_is_not_longer_than_the_buffer_whatever_length_the_lower_driver_reports() {
     let kernel = kernel();
-    let (below, above) = (raw::load::<Exaggerates>(&kernel), load::<Trusts>(&kernel));
-    Stack::new(below).function(above).started().unload();
+    let (lower, upper) = (raw::load::<Exaggerates>(&kernel), load::<Trusts>(&kernel));
+    Stack::new(lower).function(upper).started().unload();
 }

@@ -130,7 +130,7 @@ fn exchange<T, I: PinInit<T>>(make: impl Fn() -> I, mut using: impl FnMut(&T)) {
     let one = Pin::into_inner(one);
     mem::swap(one, Pin::into_inner(other));
     using(&one.inside.value);
-    // Nothing has stopped the use; the drop may find the move, which is too late.
+    // The use of the moved value was not detected. Its drop may detect the move, which is too late.
     process::exit(0);
 }
 

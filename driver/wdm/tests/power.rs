@@ -89,9 +89,9 @@ fn device_is_called_for_each_state_and_power_manager_is_notified() {
     let device = &stack.device;
     // IRP_MN_START_DEVICE.
     assert_eq!(device.told_power(), Some(1));
-    for (state, told) in [(S3, 1), (D3, 4), (D0, 1), (S0, 1), (D2, 3), (D0, 1)] {
+    for (state, reported) in [(S3, 1), (D3, 4), (D0, 1), (S0, 1), (D2, 3), (D0, 1)] {
         assert_eq!(device.set_power(state), nt::STATUS_SUCCESS);
-        assert_eq!(device.told_power(), Some(told));
+        assert_eq!(device.told_power(), Some(reported));
     }
     let expected = [
         PowerState::System(SystemPowerState::Sleeping3),

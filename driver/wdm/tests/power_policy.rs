@@ -9,9 +9,7 @@ use std::{
 };
 
 use common::{Stack, end, kernel, start, status};
-use ntmodel::{
-    BusAnswer, Clock, Config, Device as Dev, Faults, File, Kernel, PowerState as State, explore,
-};
+use ntmodel::{BusAnswer, Device as Dev, Faults, File, Kernel, PowerState as State, explore};
 use pinned_init::PinInit;
 use wdm::{
     Device, DevicePowerState, Error, Guid, Handled, InterlockedLong, Irp, IrpQueue, NewDevice,
@@ -135,12 +133,7 @@ fn idle(kernel: &Arc<Kernel>) -> (Stack, File) {
 
 /// Like [`idle`], in a kernel in which the test makes allocations fail.
 fn idle_with_faults() -> (Arc<Faults>, Stack, File) {
-    let faults = Arc::new(Faults::default());
-    let kernel = Kernel::new(Config {
-        clock: Clock::Virtual,
-        faults: Some(Arc::clone(&faults)),
-        ..Config::default()
-    });
+    let (faults, kernel) = common::kernel_with_faults();
     let (stack, file) = idle(&kernel);
     (faults, stack, file)
 }
@@ -242,8 +235,8 @@ fn served_across_sleep(kernel: &Arc<Kernel>, answer: Option<BusAnswer>) {
         let device = device.clone();
         kernel.actor("power manager", move || {
             let asleep = device.set_power(S3);
-            let told = device.told_power();
-            (asleep, told, device.set_power(S0))
+            let reported = device.told_power();
+            (asleep, reported, device.set_power(S0))
         })
     };
     let request = file.device_control(SERVE, &[], Vec::new());
@@ -274,7 +267,7 @@ fn removed_while_it_is_powered_up(kernel: &Arc<Kernel>) {
     stack.unload();
 }
 
-/// The bus driver fails the request for D3, about which the device was told before.
+/// The bus driver fails the request for D3, of which the device was notified before.
 #[test]
 fn request_is_served_after_a_failed_power_down() {
     let kernel = kernel();
@@ -474,7 +467,7 @@ fn stopped_device_is_not_powered_up() {
 }
 
 /// A request arrives while a device that may be off is stopped and started again.
-fn served_beside_a_restart(kernel: &Arc<Kernel>) {
+fn served_during_a_restart(kernel: &Arc<Kernel>) {
     let stack = start::<Lamp>(kernel);
     let device = &stack.device;
     let file = stack.open();
@@ -497,7 +490,7 @@ fn served_beside_a_restart(kernel: &Arc<Kernel>) {
 
 #[test]
 fn request_is_served_during_a_restart_in_every_order() {
-    explore::check(1_000, served_beside_a_restart);
+    explore::check(1_000, served_during_a_restart);
 }
 
 #[test]

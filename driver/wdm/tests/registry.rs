@@ -16,7 +16,7 @@ struct Reader;
 
 struct Control;
 
-struct Above;
+struct UpperDriver;
 
 const NOT_FOUND: Error = Error::OBJECT_NAME_NOT_FOUND;
 
@@ -69,7 +69,7 @@ impl ControlDevice for Control {
     const NAME: &'static str = "Registry";
 }
 
-impl Filter for Above {
+impl Filter for UpperDriver {
     fn add(
         device: &mut NewFilter,
         irql: &mut PassiveLevel,
@@ -93,7 +93,7 @@ fn kernel() -> Arc<Kernel> {
 #[test]
 fn each_key_has_its_own_values() {
     let kernel = kernel();
-    let stack = Stack::new(load::<Reader>(&kernel)).filter(load_filter::<Above>(&kernel));
+    let stack = Stack::new(load::<Reader>(&kernel)).filter(load_filter::<UpperDriver>(&kernel));
     stack.started().unload();
 }
 

@@ -17,7 +17,7 @@ const NEITHER: u32 = 0x22_2003;
 
 const MESSAGE: &[u8; 8] = b"a reply.";
 
-/// Answers a read or a device control with a message, as far as there is room, and a write with twice its length. A read
+/// Answers a read or a device control with as much of a message as fits, and a write with twice its length. A read
 /// at a negative offset ends with an error.
 struct Speaker;
 

@@ -106,13 +106,13 @@ fn nothing_is_sent_to_the_lower_driver_after_the_removal_was_passed_down() {
 }
 
 /// The lower driver: while it is removed, the system sends requests to the device stack.
-struct IsAskedAgain;
+struct GetsRequestsDuringRemoval;
 
 /// How many of these requests have reached the lower driver, and how many have ended before that.
 static ARRIVED: AtomicU32 = AtomicU32::new(0);
 static REFUSED: AtomicU32 = AtomicU32::new(0);
 
-impl Control for IsAskedAgain {
+impl Control for GetsRequestsDuringRemoval {
     fn control(irp: *mut IRP) -> NTSTATUS {
         ARRIVED.fetch_add(1, SeqCst);
         raw::complete(irp, nt::STATUS_SUCCESS)
@@ -176,9 +176,9 @@ impl Device for Functions {
     }
 }
 
-/// Returns the stack of the lower driver alone.
-fn asked_again(kernel: &Arc<Kernel>) -> Stack {
-    Stack::new(raw::load::<IsAskedAgain>(kernel))
+/// Returns a device stack with only the lower driver.
+fn stack_of_lower_driver(kernel: &Arc<Kernel>) -> Stack {
+    Stack::new(raw::load::<GetsRequestsDuringRemoval>(kernel))
 }
 
 /// Power requests and those of WMI can come at any time: the power manager sends what was requested before the removal. A filter passes a
@@ -187,8 +187,8 @@ fn asked_again(kernel: &Arc<Kernel>) -> Stack {
 #[test]
 fn only_a_filter_passes_power_requests_on_after_the_removal_was_passed_down() {
     let kernels = [kernel(), kernel()];
-    let function = asked_again(&kernels[0]).function(load::<Functions>(&kernels[0]));
-    let filter = asked_again(&kernels[1]).filter(load_filter::<PassesOn>(&kernels[1]));
+    let function = stack_of_lower_driver(&kernels[0]).function(load::<Functions>(&kernels[0]));
+    let filter = stack_of_lower_driver(&kernels[1]).filter(load_filter::<PassesOn>(&kernels[1]));
     for stack in [function.started(), filter.started()] {
         stack.device.remove().expect("no file is open");
         stack.unload();

@@ -1,4 +1,4 @@
-//! The driver makes the proof that a queue is busy itself.
+//! The driver makes the `Busy` of a device queue itself.
 
 use wdm::{Busy, Arrival, DeviceQueue};
 

@@ -1,4 +1,4 @@
-//! The proof of one queue is used to remove from another queue.
+//! The `Busy` of one device queue is used to remove from another one.
 
 use wdm::{Arrival, Busy, DeviceQueue, irql::DispatchLevel};
 

@@ -1,4 +1,4 @@
-//! The proof of a busy queue is used as that of a queue of shorter-lived nodes.
+//! The `Busy` of a device queue is used as that of a queue of shorter-lived nodes.
 
 use wdm::{Busy, Arrival};
 

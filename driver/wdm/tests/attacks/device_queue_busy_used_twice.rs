@@ -1,4 +1,4 @@
-//! The proof that a queue is busy is used twice.
+//! The `Busy` of a device queue is used twice.
 
 use wdm::{Arrival, Busy, irql::DispatchLevel};
 

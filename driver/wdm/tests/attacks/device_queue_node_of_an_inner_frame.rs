@@ -1,4 +1,4 @@
-//! A node of an inner stack frame is inserted, and is gone when the queue is used again.
+//! A node of an inner stack frame is inserted, and no longer exists when the queue is used again.
 
 use pinned_init::stack_pin_init;
 use wdm::{DeviceQueue, DeviceQueueNode, irql::DispatchLevel};

@@ -1,4 +1,4 @@
-//! A dispatch routine takes only IRPs with the lifetime `'static`, so that the proof of one call could be kept for another.
+//! A dispatch routine takes only IRPs with the lifetime `'static`, so that the `Handled` of one call could be kept for another.
 
 use std::sync::Mutex;
 

@@ -1,4 +1,4 @@
-//! The driver makes the proof that an IRP was handled itself.
+//! The driver makes a `Handled` itself.
 
 fn forge<'irp>(irp: wdm::Irp<'irp>) -> wdm::Handled<'irp> {
     core::mem::forget(irp);

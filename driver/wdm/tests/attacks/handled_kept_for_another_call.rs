@@ -1,4 +1,4 @@
-//! The proof of one call is kept in the device for another call.
+//! The `Handled` of one call is kept in the device for another call.
 
 use core::cell::RefCell;
 use wdm::{Handled, Irp, NtStatus, PassiveLevel};

@@ -1,4 +1,4 @@
-//! The proof of one call is used as that of another call.
+//! The `Handled` of one call is used as that of another call.
 
 use wdm::{Handled};
 

@@ -1,4 +1,4 @@
-//! The proof of one call is used as that of a shorter call.
+//! The `Handled` of one call is used as that of a shorter call.
 
 use wdm::{Handled};
 

@@ -1,4 +1,4 @@
-//! A type of the driver says that it is a token at which a request can be forwarded.
+//! A type of the driver implements the trait of the tokens with which a request can be forwarded.
 
 use wdm::irql::NotRaised;
 

@@ -1,4 +1,4 @@
-//! An observer takes the request that the I/O manager goes on to complete.
+//! An observer takes the request whose completion the I/O manager continues.
 
 use wdm::{CompletionObserver, PendedIrp, Returned, irql::CallerLevel};
 

@@ -1,4 +1,4 @@
-//! The same in the other direction.
+//! One lock is coerced to a class of which its own class is a supertype, and acquired in two orders.
 
 use wdm::{SpinLock, lock_order, lock_order::Unlocked};
 

@@ -7,7 +7,7 @@ use std::{
     cell::RefCell, collections::HashMap, env, process::Command, rc::Rc, sync::Arc, time::Duration,
 };
 
-use ntmodel::{Access, Clock, Completion, Config, Device, Driver, File, Kernel, Request};
+use ntmodel::{Access, Clock, Completion, Config, Device, Driver, Faults, File, Kernel, Request};
 use pinned_init::PinInit;
 use wdm::{
     DeviceObject, Error, Guid, Handled, Irp, NewDevice, PassiveLevel, QueueCallbacks, Shared,
@@ -80,6 +80,17 @@ pub fn kernel() -> Arc<Kernel> {
         clock: Clock::Virtual,
         ..Config::default()
     })
+}
+
+/// Makes such a kernel whose allocations and steps fail as `Faults` selects.
+pub fn kernel_with_faults() -> (Arc<Faults>, Arc<Kernel>) {
+    let faults = Arc::new(Faults::default());
+    let kernel = Kernel::new(Config {
+        clock: Clock::Virtual,
+        faults: Some(Arc::clone(&faults)),
+        ..Config::default()
+    });
+    (faults, kernel)
 }
 
 /// Loads a driver on `wdm`.

@@ -87,7 +87,7 @@ fn delayed_requests_are_forwarded_or_cancelled_with_their_file() {
                         all[time as usize].cancel();
                     }
                 }
-                // Cancels those that still wait, and later ones.
+                // Cancels the requests that still wait, and those that arrive later.
                 file.cleanup();
                 all.push(file.ioctl(DELAY, &[], 0));
                 let ends = [STATUS_SUCCESS, STATUS_CANCELLED, STATUS_DELETE_PENDING];

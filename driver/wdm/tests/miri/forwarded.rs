@@ -16,13 +16,13 @@ use crate::{
     kernel::{Kernel, io::Loaded},
 };
 
-/// Is forwarded in one of several ways, by the function in its code.
+/// The request is forwarded in one of several ways, depending on its function code.
 const FORWARD: [u32; 5] = [0x22_2000, 0x22_2004, 0x22_2008, 0x22_200c, 0x22_2010];
 /// Sends the driver's own request.
 const SEND: u32 = 0x22_2014;
-/// Cancels it.
+/// Cancels the driver's own request.
 const CANCEL: u32 = 0x22_2018;
-/// Is served until it is cancelled.
+/// The request is served until it is cancelled.
 const SERVE: u32 = 0x22_201c;
 /// Ends the request that is served.
 const DONE: u32 = 0x22_2020;
@@ -33,9 +33,9 @@ const READ: u32 = 0x22_2028;
 
 type Count = Shared<InterlockedLong>;
 
-struct Back;
+struct ReturnRoutine;
 
-impl CompletionRoutine for Back {
+impl CompletionRoutine for ReturnRoutine {
     type Record = Count;
 
     fn run(irp: Returned<PendedIrp<Count>>, irql: &mut CallerLevel) {
@@ -48,7 +48,7 @@ impl CompletionRoutine for Back {
     }
 }
 
-impl CompletionObserver for Back {
+impl CompletionObserver for ReturnRoutine {
     type Record = Count;
 
     fn run(irp: &Returned<PendedIrp<Count>>, _: &mut CallerLevel) {
@@ -56,7 +56,7 @@ impl CompletionObserver for Back {
     }
 }
 
-/// The place of a request of the driver's own that is not sent.
+/// A slot for the driver's own request while it is not sent.
 #[pin_data]
 struct Place {
     #[pin]
@@ -97,7 +97,7 @@ impl QueueCallbacks for Stops {
 }
 
 #[pin_data]
-struct Rig {
+struct TestDevice {
     lower: Lower,
     count: Count,
     place: Shared<Place>,
@@ -107,7 +107,7 @@ struct Rig {
     served: SpinLock<Option<CancelableIrp<Stops>>>,
 }
 
-impl Rig {
+impl TestDevice {
     fn start(&self, mut start: Start<Stops>, irql: &mut impl NoSpinLockHeld) {
         while let Start::Now(current) = start {
             start = match current.make_cancelable(irql) {
@@ -141,7 +141,7 @@ impl Rig {
     }
 }
 
-impl Device for Rig {
+impl Device for TestDevice {
     type File = ();
 
     fn add(
@@ -215,12 +215,12 @@ impl Device for Rig {
                 let irp = irp.with_record(self.count.clone());
                 match (code >> 2) % 5 {
                     0 => irp.forward(irql),
-                    1 => irp.forward_with_routine::<Back>(irql),
-                    2 => irp.forward_with_observer::<Back>(irql),
+                    1 => irp.forward_with_routine::<ReturnRoutine>(irql),
+                    2 => irp.forward_with_observer::<ReturnRoutine>(irql),
                     3 => irp.forward_and_wait(irql).complete(irql),
                     _ => {
                         let (irp, pending) = irp.pend_not_cancelable(irql);
-                        irp.forward_with_routine::<Back>(irql);
+                        irp.forward_with_routine::<ReturnRoutine>(irql);
                         pending
                     }
                 }
@@ -237,7 +237,7 @@ impl Device for Rig {
 /// Runs a closure in several threads, with a file of their own, and unloads the driver.
 fn run(body: impl Fn(&crate::kernel::io::File) + Sync) {
     let _kernel = Kernel::start();
-    let loaded = Loaded::new::<Rig>();
+    let loaded = Loaded::new::<TestDevice>();
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {

@@ -1,4 +1,4 @@
-//! The owner of a power policy, whose work item requests states of the device and tells it that a request has failed.
+//! The owner of a power policy, whose work item requests states of the device and notifies it that a request has failed.
 
 use nt::{STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS};
 use pinned_init::PinInit;

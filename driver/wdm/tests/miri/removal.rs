@@ -30,11 +30,11 @@ const STEPS: u32 = 12;
 static STEP: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
-    /// The accesses that this thread makes before that one.
+    /// The number of accesses that this thread makes before the access `STEP`.
     static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
-/// Whether the thread has stopped, so the others may go on.
+/// Whether the thread has stopped, so that the others may continue.
 static GOES_ON: AtomicBool = AtomicBool::new(false);
 /// Whether the work has ended that the removal waits for.
 static HAS_ENDED: AtomicBool = AtomicBool::new(false);

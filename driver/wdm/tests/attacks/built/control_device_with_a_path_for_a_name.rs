@@ -1,4 +1,4 @@
-//! A control device has the name of another driver's object, by a path.
+//! The name of a control device is a path to another driver's object.
 
 use pinned_init::PinInit;
 use wdm::{ControlDevice, Device, Error, NewDevice, PassiveLevel};

@@ -1,4 +1,4 @@
-//! A lookaside list aligns its blocks to 16 bytes, and the type wants 32.
+//! A lookaside list aligns its blocks to 16 bytes, and the type requires 32.
 
 use wdm::{Lookaside, PassiveLevel};
 
