@@ -9,7 +9,7 @@ use crate::{commands::sample, target::Kernel};
 const EXAMPLES: &str = "\
 Examples:
   harness                             run every scenario on the model kernel, which needs neither Windows nor a driver
-  harness install                     install the driver from interlock.inf beside this program
+  harness install                     install the driver from interlock.inf in the folder of this program
   harness run cancel::                run the scenarios whose name contains `cancel::`
   harness run race::cancel_against_completion --exact --iterations 1000
   harness run --format json           print one JSON object a line, for a program
@@ -83,7 +83,7 @@ pub enum Command {
     ///
     /// If the device exists already, its driver is updated.
     Install {
-        /// The INF to install from [default: interlock.inf beside this program]
+        /// The INF to install from [default: interlock.inf in the folder of this program]
         #[arg(long, value_name = "PATH")]
         inf: Option<PathBuf>,
     },

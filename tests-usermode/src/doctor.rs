@@ -91,9 +91,9 @@ pub struct Facts {
     pub machine: Result<Machine>,
     /// The architecture of this program.
     pub harness: Machine,
-    /// The architecture of the `interlock.sys` beside this program.
+    /// The architecture of the `interlock.sys` in the folder of this program.
     pub driver: Result<Machine>,
-    /// Whether there is an `interlock.cat` beside this program.
+    /// Whether there is an `interlock.cat` in the folder of this program.
     pub catalog: Result<bool>,
     /// The options of code integrity.
     pub code_integrity: Result<CodeIntegrity>,
@@ -101,7 +101,7 @@ pub struct Facts {
     pub secure_boot: Result<Option<bool>>,
     /// Whether memory integrity will be on after a restart; `None` if it was never turned on or off.
     pub memory_integrity_set: Result<Option<bool>>,
-    /// Whether the certificate beside this program is in the machine's store of trusted roots.
+    /// Whether the certificate in the folder of this program is in the machine's store of trusted roots.
     pub in_root: Result<bool>,
     /// Whether it is in the machine's store of trusted publishers.
     pub in_trusted_publisher: Result<bool>,

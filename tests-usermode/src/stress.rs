@@ -200,7 +200,7 @@ fn report(shared: &Shared, duration: Duration) -> Exit {
     if !failures.is_empty() {
         return Exit::Failed;
     }
-    anstream::println!("ok: none was lost, none ended twice, and the counters add up");
+    anstream::println!("ok: no request was lost or ended twice, and the counters agree");
     Exit::Passed
 }
 

@@ -71,7 +71,7 @@ fn blank(len: usize) -> Vec<u8> {
 }
 
 /// Returns the path of a file in the folder of this program.
-pub fn beside_this_program(name: &str) -> Result<PathBuf> {
+pub fn in_program_folder(name: &str) -> Result<PathBuf> {
     let program = std::env::current_exe().map_err(|error| {
         Error::could_not_run(format!("the path of this program is not known: {error}"))
     })?;

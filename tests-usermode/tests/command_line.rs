@@ -220,7 +220,7 @@ fn every_scenario_passes_on_the_model() {
 #[test]
 fn stress_on_the_model_loses_nothing() {
     let said = harness(&["stress", "--kernel", "model", "--seconds", "1"], 0).out;
-    assert!(said.contains("ok: none was lost"), "{said}");
+    assert!(said.contains("ok: no request was lost"), "{said}");
 }
 
 #[cfg(not(windows))]

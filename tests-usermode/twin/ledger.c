@@ -3,8 +3,8 @@
 #include "device.h"
 
 /* The zone grows by as many blocks as it has, but by no more than are linked under its lock in a short time. */
-#define MOST_RECORDS (1 << 20)
-#define MOST_NEW_RECORDS 256
+#define MAX_RECORDS (1 << 20)
+#define MAX_NEW_RECORDS 256
 
 VOID LedgerInitialize(LEDGER *Ledger)
 {
@@ -26,8 +26,8 @@ NTSTATUS RecordAllocate(DEVICE *Device, OPENED *File, const PEND_INPUT *Pend, RE
     while (!(New = ZoneAllocate(&Device->Zone)))
     {
         ULONG Blocks = (ULONG)ReadNoFence(&Device->Zone.Blocks);
-        ULONG More = Blocks < MOST_NEW_RECORDS ? Blocks : MOST_NEW_RECORDS;
-        NTSTATUS Status = Blocks >= MOST_RECORDS ? STATUS_INSUFFICIENT_RESOURCES : ZoneExtend(&Device->Zone, More);
+        ULONG More = Blocks < MAX_NEW_RECORDS ? Blocks : MAX_NEW_RECORDS;
+        NTSTATUS Status = Blocks >= MAX_RECORDS ? STATUS_INSUFFICIENT_RESOURCES : ZoneExtend(&Device->Zone, More);
 
         if (!NT_SUCCESS(Status))
         {

@@ -2,7 +2,7 @@
 
 #include "routine.h"
 
-#define MOST_BLOCKS 64
+#define MAX_BLOCKS 64
 
 static BOOLEAN Are32(const ULONG64 *Values, ULONG Count)
 {
@@ -51,9 +51,9 @@ static BOOLEAN Fits(ULONG Routine, ULONG64 Argument, const ULONG64 *Values, ULON
     case R_ExInterlockedExtendZone:
         return Argument == 0 && Count == 5 && Are32(Values, 1) && IsSegment(Values + 1) && IsSegment(Values + 3);
     case R_ExInterlockedAllocateFromZone:
-        return Argument <= 128 && Count == 1 && Values[0] <= MOST_BLOCKS;
+        return Argument <= 128 && Count == 1 && Values[0] <= MAX_BLOCKS;
     case R_ExInterlockedFreeToZone:
-        return Count == 1 && Values[0] >= 1 && Values[0] <= MOST_BLOCKS && Argument <= Values[0];
+        return Count == 1 && Values[0] >= 1 && Values[0] <= MAX_BLOCKS && Argument <= Values[0];
     case R_KeInsertByKeyDeviceQueue:
         return Argument == 0 && Are32(Values, Count);
     case R_KeRemoveByKeyDeviceQueue:

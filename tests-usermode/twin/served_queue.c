@@ -6,7 +6,7 @@
 #include "device.h"
 
 /* The maximum number of requests that wait by key. An insertion or a removal can walk all of them under the cancel spin lock. */
-#define MOST_BY_KEY 1024
+#define MAX_BY_KEY 1024
 
 /* How many requests without a service time are served one after the other. The DPC of a timer without a time runs at
  * once, so many of them would keep the processor at DISPATCH_LEVEL; the next one has a time. */
@@ -104,7 +104,7 @@ NTSTATUS ServedQueueInsert(SERVED_QUEUE *Queue, OPENED *File, PIRP Irp, RECORD *
         Status = STATUS_DELETE_PENDING;
     else if (File->CleanedUp)
         Status = STATUS_CANCELLED;
-    else if (Queue->Index == SERVED_KEYED && Queue->Length == MOST_BY_KEY)
+    else if (Queue->Index == SERVED_KEYED && Queue->Length == MAX_BY_KEY)
         Status = STATUS_INSUFFICIENT_RESOURCES;
     else
     {

@@ -4,7 +4,7 @@
 #include "zone.h"
 
 #define TAG 'niwT' /* Twin */
-#define MOST_BLOCKS 64
+#define MAX_BLOCKS 64
 
 /* A block. While it is free, its first bytes contain the link of the zone. */
 typedef struct {
@@ -79,7 +79,7 @@ static BOOLEAN AllDiffer(PVOID *Blocks, ULONG Count)
 
 static NTSTATUS UseZone(ULONG Routine, const CALL *Call, RETURNED *Returned)
 {
-    PVOID Blocks[MOST_BLOCKS];
+    PVOID Blocks[MAX_BLOCKS];
     ULONG Count = (ULONG)Call->Values[0], Argument = (ULONG)Call->Argument, Got, Index;
     ZONE Zone;
     NTSTATUS Status = ZoneCreate(&Zone, sizeof(MARKED), Count);
@@ -87,7 +87,7 @@ static NTSTATUS UseZone(ULONG Routine, const CALL *Call, RETURNED *Returned)
     if (!NT_SUCCESS(Status)) return Status;
     if (Routine == R_ExInterlockedAllocateFromZone)
     {
-        Got = AllocateBlocks(&Zone, Blocks, Argument < MOST_BLOCKS ? Argument : MOST_BLOCKS);
+        Got = AllocateBlocks(&Zone, Blocks, Argument < MAX_BLOCKS ? Argument : MAX_BLOCKS);
         /* A zone has no more blocks than that, and each further allocation fails. */
         Returned->Found = Got != 0 && Got == Argument && AllDiffer(Blocks, Got);
         Returned->Value = Got;
@@ -96,9 +96,9 @@ static NTSTATUS UseZone(ULONG Routine, const CALL *Call, RETURNED *Returned)
     {
         PVOID LastFreed = NULL;
 
-        AllocateBlocks(&Zone, Blocks, MOST_BLOCKS);
+        AllocateBlocks(&Zone, Blocks, MAX_BLOCKS);
         for (Index = 0; Index < Argument; Index++) ZoneFree(&Zone, LastFreed = Blocks[Index]);
-        Got = AllocateBlocks(&Zone, Blocks, MOST_BLOCKS);
+        Got = AllocateBlocks(&Zone, Blocks, MAX_BLOCKS);
         Returned->Found = LastFreed && Got && Blocks[0] == LastFreed;
         Returned->Value = Got;
     }

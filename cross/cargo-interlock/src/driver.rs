@@ -2,7 +2,7 @@
 //!
 //! A driver is a package of the workspace with a `cdylib` and the table `package.metadata.wdk.driver-model`, which
 //! Microsoft's `wdk-build` also requires. `NAME.sys` has the package's name, and `NAME.inx`, the template of its INF, is
-//! beside its manifest, unless `package.metadata.interlock` says otherwise:
+//! in the folder of its manifest, unless `package.metadata.interlock` says otherwise:
 //!
 //! ```toml
 //! [package.metadata.interlock]

@@ -31,7 +31,7 @@ fn lines(folder: &Path) -> Vec<String> {
 fn tables_have_the_lines_of_the_samples() {
     let root = root();
     let samples = root.join("driver/samples");
-    let (readme, beside) = (
+    let (readme, comparison) = (
         text(&root.join("README.md")),
         text(&samples.join("README.md")),
     );
@@ -45,7 +45,7 @@ fn tables_have_the_lines_of_the_samples() {
             assert_eq!(number, counted.to_string(), "{row}");
         };
         is_there(&readme, &format!("| [{sample}]"), 2);
-        is_there(&beside, &format!("| {sample} |"), 1);
+        is_there(&comparison, &format!("| {sample} |"), 1);
     }
 }
 

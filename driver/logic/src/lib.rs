@@ -56,10 +56,10 @@ pub struct Interlock {
 
 /// The number of records in each of the zone's two initial segments, and the largest number of records in the zone.
 const RECORDS: u32 = 64;
-const MOST_RECORDS: u32 = 1 << 20;
+const MAX_RECORDS: u32 = 1 << 20;
 
 /// The maximum number of records by which the zone grows at a time, since its lock is held while they are linked.
-const MOST_NEW_RECORDS: u32 = 256;
+const MAX_NEW_RECORDS: u32 = 256;
 
 impl Device for Interlock {
     const INTERFACE: Guid = Guid::new(
@@ -279,10 +279,10 @@ impl Interlock {
                 return Ok(entry);
             }
             let blocks = self.zone.blocks();
-            if blocks >= MOST_RECORDS {
+            if blocks >= MAX_RECORDS {
                 return Err(Error::INSUFFICIENT_RESOURCES);
             }
-            self.zone.extend(blocks.min(MOST_NEW_RECORDS), irql)?;
+            self.zone.extend(blocks.min(MAX_NEW_RECORDS), irql)?;
         }
     }
 

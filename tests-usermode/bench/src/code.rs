@@ -1,4 +1,4 @@
-//! `code`: the instructions of each wrapper, beside those of the function in C.
+//! `code`: the instructions of each wrapper, compared with those of the function in C.
 
 use std::fmt::Write;
 
@@ -121,7 +121,7 @@ const WRAPPERS: &[Wrapper] = &[
 ];
 
 /// The largest ratio: as many instructions as in C.
-const MOST: f64 = 1.0;
+const MAX: f64 = 1.0;
 
 const PREAMBLE: &str = "# Instructions of each wrapper
 
@@ -165,7 +165,7 @@ pub fn compare(rust: &[u8], c: &[u8]) -> Result<Report, String> {
             "| {what} | {} | {of_rust} | {ratio:.2} | {} | {} | {more} |",
             in_c.instructions, in_c.checks, in_rust.checks
         );
-        report.limit(name, ratio, MOST);
+        report.limit(name, ratio, MAX);
     }
     report.text.push_str("\nMore in Rust:\n\n");
     for Wrapper { what, more, .. } in WRAPPERS {

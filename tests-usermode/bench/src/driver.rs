@@ -21,20 +21,20 @@ const ROUNDS: usize = 41;
 /// How many requests there are in a round.
 const REQUESTS: u32 = 1_000;
 /// The number of times that a thread looks for requests to complete before it fails, which takes minutes.
-const MOST_LOOKS: u32 = 100_000_000;
+const MAX_POLLS: u32 = 100_000_000;
 
 /// The limits, as ratios of Rust to C. The times are those of the driver and the model together, on a machine that may have
 /// other work.
-const MOST_TIME: f64 = 1.10;
-const MOST_TEXT: f64 = 1.98;
-/// As `MOST_TEXT`, without the parts that only the driver in Rust has.
-const MOST_COMPARABLE: f64 = 1.85;
-const MOST_FRAME: u32 = 1000;
+const MAX_TIME: f64 = 1.10;
+const MAX_TEXT: f64 = 1.98;
+/// As `MAX_TEXT`, without the parts that only the driver in Rust has.
+const MAX_COMPARABLE: f64 = 1.85;
+const MAX_FRAME: u32 = 1000;
 /// Bytes of the stack; a kernel stack has 24 KB.
-const MOST_CHAIN: u32 = 2120;
+const MAX_CHAIN: u32 = 2120;
 /// Bytes of pool for each pending request, as Rust to C: a queue of `wdm` that finds IRPs by key allocates a node for each, while the
 /// driver in C links its records into a table of fixed size.
-const MOST_POOL: f64 = 1.20;
+const MAX_POOL: f64 = 1.20;
 /// The number of requests for which the pool is measured. Zones grow in steps, which even out.
 const PENDING: u32 = 10_000;
 
@@ -54,7 +54,7 @@ const ROWS: &[Row] = &[
     }),
 ];
 
-const PREAMBLE: &str = "# Times and sizes of interlock.sys, beside those of a driver in C
+const PREAMBLE: &str = "# Times and sizes of interlock.sys, compared with those of a driver in C
 
 `cargo make bench-driver` writes this page. It loads `interlock.sys` and a driver in C (`tests-usermode/twin`) into one process,
 each into its own model kernel, and measures them alternately. Both drivers have the same requests, queues and messages. The times are processor times
@@ -159,8 +159,8 @@ fn add_row(report: &mut Report, name: &str, [rust, c]: [Vec<f64>; 2]) {
         report.text,
         "| {name} | {of_c:.0} ns | {of_rust:.0} ns | {ratio:.2} | {low:.2} to {high:.2} |"
     );
-    if low > MOST_TIME {
-        report.limit(name, ratio, MOST_TIME);
+    if low > MAX_TIME {
+        report.limit(name, ratio, MAX_TIME);
     }
 }
 
@@ -194,10 +194,10 @@ fn add_sizes(
 | pool for a pending request | {bytes_of_c:.0} bytes | {bytes:.0} bytes | {pools:.2} |
 | blocks of pool for a pending request | {blocks_of_c:.2} | {blocks:.2} | |"
     );
-    report.limit(".text", ratio, MOST_TEXT);
-    report.limit_bytes("deepest chain", chain, MOST_CHAIN);
-    report.limit("pool for a request", pools, MOST_POOL);
-    report.limit_bytes("largest frame", frame, MOST_FRAME);
+    report.limit(".text", ratio, MAX_TEXT);
+    report.limit_bytes("deepest chain", chain, MAX_CHAIN);
+    report.limit("pool for a request", pools, MAX_POOL);
+    report.limit_bytes("largest frame", frame, MAX_FRAME);
     Ok(())
 }
 
@@ -216,7 +216,7 @@ inlined. Without the parts that only the driver in Rust has, which come first, t
 {}",
         parts::rows(&rust, &c)
     );
-    report.limit("code that both drivers have", ratio, MOST_COMPARABLE);
+    report.limit("code that both drivers have", ratio, MAX_COMPARABLE);
     Ok(())
 }
 
@@ -302,7 +302,7 @@ fn hand_over(device: &Device, pairs: u32) -> Result<Duration, i32> {
                 });
                 scope.spawn(move || {
                     let mut left = share;
-                    for _ in 0..MOST_LOOKS {
+                    for _ in 0..MAX_POLLS {
                         left -= complete(&pair[1], 1);
                         if left == 0 {
                             break;

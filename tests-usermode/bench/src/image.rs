@@ -290,7 +290,7 @@ impl<'data> Image<'data> {
     }
 
     fn decode(&self, address: u64) -> impl Iterator<Item = Instruction> + use<'data> {
-        const MOST: usize = 1 << 16;
-        Decoder::with_ip(64, self.at(address, MOST), address, DecoderOptions::NONE).into_iter()
+        const MAX: usize = 1 << 16;
+        Decoder::with_ip(64, self.at(address, MAX), address, DecoderOptions::NONE).into_iter()
     }
 }

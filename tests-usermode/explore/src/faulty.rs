@@ -1,4 +1,4 @@
-//! Mistakes of real drivers, written on raw `nt`, each beside the correct version.
+//! Mistakes of real drivers, written on raw `nt`, each with the correct version.
 //!
 //! Each family is a driver in a few steps: a trait whose default methods are correct. A mistake overrides one step or two; the
 //! correct version is the same driver, in the same test, without the override. On a real kernel the mistakes are undefined

@@ -109,7 +109,7 @@ fn cancel_against_insertion(harness: &Harness) {
     let canceller = harness.actor("canceller", &harness.file, File::cancel_all);
     let request = harness.send(PEND);
     if !canceller.join() {
-        // The canceller ran too early.
+        // The cancellation came before the request was queued.
         request.cancel();
     }
     harness.end(&request, &[STATUS_CANCELLED]);

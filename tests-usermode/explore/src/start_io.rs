@@ -166,7 +166,7 @@ fn cancel_against_waiting(harness: &Harness) {
     let canceller = harness.actor("canceller", &file, File::cancel_all);
     let queued = send(&file, PEND + 4);
     if !canceller.join() {
-        // The canceller ran too early.
+        // The cancellation came before the request was queued.
         queued.cancel();
     }
     harness.end(&queued, &[STATUS_CANCELLED]);

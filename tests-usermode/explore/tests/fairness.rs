@@ -72,12 +72,12 @@ fn a_long_interlocked_list_is_drained_in_groups() {
             assert_eq!(ended(&sent), 0);
             sent
         });
-        let at_once = IN_A_ROW * PER_DPC;
-        assert_eq!(ended(&sent), at_once);
+        let per_turn = IN_A_ROW * PER_DPC;
+        assert_eq!(ended(&sent), per_turn);
         kernel.advance(Duration::ZERO);
-        assert_eq!(ended(&sent), at_once);
+        assert_eq!(ended(&sent), per_turn);
         kernel.advance(PAUSE);
-        assert_eq!(ended(&sent), 2 * at_once);
+        assert_eq!(ended(&sent), 2 * per_turn);
         kernel.advance(PAUSE);
         assert_eq!(ended(&sent), sent.len());
         // The next request is completed immediately.

@@ -63,8 +63,8 @@ fn replay_finds(fault: &Fault, printed: &str) {
 /// Each kind of depth-first search finds each mistake, since none of them is visible in plain memory only.
 #[test]
 fn every_search_finds_every_mistake() {
-    const MOST: usize = 1_000_000;
-    for search in [Search::unreduced(MOST), Search::guarded(MOST)] {
+    const MAX: usize = 1_000_000;
+    for search in [Search::unreduced(MAX), Search::guarded(MAX)] {
         for fault in faults() {
             let Err(found) = explore(search, fault.faulty) else {
                 panic!("{} was not found: {search}", fault.name);

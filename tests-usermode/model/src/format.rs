@@ -99,7 +99,7 @@ impl Reader {
         unsafe { self.text.at(self.place) }
     }
 
-    /// Passes the next unit if it is this one.
+    /// Skips the next unit if it is this one.
     ///
     /// # Safety
     /// As for [`Reader::peek`].
@@ -110,7 +110,7 @@ impl Reader {
         is_next
     }
 
-    /// Passes a prefix if it is next.
+    /// Skips a prefix if it is next.
     ///
     /// # Safety
     /// As for [`Reader::peek`].

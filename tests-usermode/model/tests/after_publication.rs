@@ -1,4 +1,4 @@
-//! What a driver does after it has made an object known to other threads. Another thread can run before it.
+//! Operations of a driver after it has made an object accessible to other threads, which can run before these operations.
 
 #[macro_use]
 mod call;
@@ -184,24 +184,24 @@ fn given<const BY: u8, const AFTER: bool>(device: *mut DEVICE_OBJECT) {
     delete(device);
 }
 
-/// Tests a way to pass a block.
-fn is_found_and_only_that<const BY: u8>() {
+/// Checks that a write after a block was passed is found, and that a write before breaks no rule.
+fn write_after_is_found<const BY: u8>() {
     breaks(scenario(given::<BY, true>), Rule::FreedMemory);
     passes(given::<BY, false>);
 }
 
 #[test]
 fn memory_is_written_after_another_thread_can_have_freed_it() {
-    is_found_and_only_that::<POINTER>();
-    is_found_and_only_that::<HEAD>();
-    is_found_and_only_that::<TAIL>();
-    is_found_and_only_that::<PUSH>();
-    is_found_and_only_that::<SLIST>();
-    is_found_and_only_that::<QUEUE>();
-    is_found_and_only_that::<QUEUE_BY_KEY>();
-    is_found_and_only_that::<TIMER>();
-    is_found_and_only_that::<TIMER_EX>();
-    is_found_and_only_that::<COALESCABLE>();
+    write_after_is_found::<POINTER>();
+    write_after_is_found::<HEAD>();
+    write_after_is_found::<TAIL>();
+    write_after_is_found::<PUSH>();
+    write_after_is_found::<SLIST>();
+    write_after_is_found::<QUEUE>();
+    write_after_is_found::<QUEUE_BY_KEY>();
+    write_after_is_found::<TIMER>();
+    write_after_is_found::<TIMER_EX>();
+    write_after_is_found::<COALESCABLE>();
 }
 
 /// Memory that is freed by the thread that releases the last reference.

@@ -1,4 +1,5 @@
-//! What a driver does after it has released a lock, signalled an object or started a thread. Another thread can run before it.
+//! Operations of a driver after it has released a lock, signalled an object or started a thread. Another thread can run before these
+//! operations.
 
 #![expect(
     clippy::unnecessary_box_returns,
@@ -112,21 +113,21 @@ fn taken_twice<const LOCK: u8, const AFTER: bool>(device: *mut DEVICE_OBJECT) {
     delete(device);
 }
 
-/// Tests a lock.
-fn is_found_and_only_that<const LOCK: u8>() {
+/// Checks that a change after a lock was released is found, and that a change before breaks no rule.
+fn change_after_is_found<const LOCK: u8>() {
     breaks(taken_twice::<LOCK, true>, Rule::Pool);
     passes(taken_twice::<LOCK, false>);
 }
 
 #[test]
 fn a_pointer_that_is_cleared_after_any_lock_was_released_is_used_twice() {
-    is_found_and_only_that::<FAST>();
-    is_found_and_only_that::<FAST_UNSAFE>();
-    is_found_and_only_that::<GUARDED>();
-    is_found_and_only_that::<GUARDED_UNSAFE>();
-    is_found_and_only_that::<MUTEX>();
-    is_found_and_only_that::<SEMAPHORE>();
-    is_found_and_only_that::<RESOURCE>();
+    change_after_is_found::<FAST>();
+    change_after_is_found::<FAST_UNSAFE>();
+    change_after_is_found::<GUARDED>();
+    change_after_is_found::<GUARDED_UNSAFE>();
+    change_after_is_found::<MUTEX>();
+    change_after_is_found::<SEMAPHORE>();
+    change_after_is_found::<RESOURCE>();
 }
 
 /// An operation that one thread ends. Another thread waits for it and frees it.

@@ -294,7 +294,7 @@ fn routine_returns_at_its_irql_and_does_not_remove_itself() {
     );
 }
 
-/// What the thread and the routine share: the object, and the number that the routine writes.
+/// The data that the thread and the routine share: the object, and the number that the routine writes.
 struct Shared {
     object: *mut c_void,
     number: *mut u64,

@@ -21,7 +21,7 @@ use nt::{
 use ntmodel::{Access, Config, Device, Driver, File, Kernel, PowerState, Rule};
 use steps::{complete, skip};
 
-/// The IOCTLs of the bus: a child arrives or is removed, and the requests that the last child has got.
+/// The IOCTLs of the bus: add a child, remove it, and return the requests that the last child has received.
 const PLUG: u32 = 0x22_2000;
 const UNPLUG: u32 = 0x22_2004;
 const SEEN: u32 = 0x22_2008;
@@ -39,7 +39,7 @@ enum Mistake {
     ReportsItself,
     ReportsNull,
     ReportsDeleted,
-    DeletesAtOnce,
+    DeletesImmediately,
     KeepsMissing,
     BadId,
     InvalidatesItself,
@@ -80,10 +80,10 @@ fn is_initialised(device: *mut DEVICE_OBJECT) {
     unsafe { (*device).Flags &= !nt::DO_DEVICE_INITIALIZING };
 }
 
-/// Makes a block of the paged pool with these bytes.
+/// Allocates a block of the paged pool, and copies these bytes to it.
 fn block(bytes: &[u8]) -> usize {
     let block = nt!(ExAllocatePoolWithTag(1, bytes.len(), TAG)).cast::<u8>();
-    // SAFETY: the block is so long.
+    // SAFETY: the block has this length.
     unsafe { block.copy_from(bytes.as_ptr(), bytes.len()) };
     block.expose_provenance()
 }
@@ -128,7 +128,7 @@ fn child_pnp(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
         } else {
             r"Test\1"
         };
-        // A list ends with an empty text.
+        // A list ends with an empty string.
         let units: Vec<u8> = id
             .encode_utf16()
             .chain([0, 0])
@@ -156,12 +156,12 @@ unsafe extern "C" fn pnp(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS 
         report(device, irp);
     }
     if minor == IRP_MN_SURPRISE_REMOVAL {
-        // The child has left with the bus, and has received this request before.
+        // The child was removed with the bus, and has received this request before.
         own.is_missing = true;
     }
     let status = skip(own.lower, irp);
     if minor == IRP_MN_REMOVE_DEVICE {
-        // The driver of a child that has left deletes its device object.
+        // The driver of a child that was removed deletes its device object.
         if !own.child.is_null() && !own.is_missing {
             nt!(IoDeleteDevice(own.child));
         }
@@ -202,7 +202,7 @@ unsafe extern "C" fn control(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTA
         own.child = create_device(driver_of(device), size);
         extension(own.child).bus = device;
         is_initialised(own.child);
-    } else if own.mistake == Mistake::DeletesAtOnce {
+    } else if own.mistake == Mistake::DeletesImmediately {
         nt!(IoDeleteDevice(own.child));
     }
     let of = if own.mistake == Mistake::InvalidatesItself {
@@ -255,7 +255,7 @@ fn control_of(bus: &Device) -> File {
     bus.open_anyway(Access::ReadWrite).expect("the bus opens")
 }
 
-/// Waits until the PnP manager has noticed the change of the children.
+/// Waits until the PnP manager has processed the change of the children.
 fn wait_for(bus: &Device, count: usize) -> Vec<Device> {
     loop {
         let children = bus.children();
@@ -266,7 +266,7 @@ fn wait_for(bus: &Device, count: usize) -> Vec<Device> {
     }
 }
 
-fn tell(file: &File, code: u32) {
+fn send_to_bus(file: &File, code: u32) {
     let request = file.device_control(code, &[], Vec::new());
     assert_eq!(request.answer(), STATUS_SUCCESS);
 }
@@ -285,7 +285,7 @@ fn children_are_started_and_removed() {
     let (driver, bus) = start(&kernel, Mistake::None);
     assert!(bus.enumerate().is_empty());
     let file = control_of(&bus);
-    tell(&file, PLUG);
+    send_to_bus(&file, PLUG);
     let child = wait_for(&bus, 1).remove(0);
     assert_eq!(
         bus.enumerate().len(),
@@ -305,7 +305,7 @@ fn children_are_started_and_removed() {
         .open_anyway(Access::ReadWrite)
         .expect("the child opens")
         .close();
-    tell(&file, UNPLUG);
+    send_to_bus(&file, UNPLUG);
     wait_for(&bus, 0);
     assert!(child.is_removed());
     assert_eq!(seen(&file), [IRP_MN_SURPRISE_REMOVAL, IRP_MN_REMOVE_DEVICE]);
@@ -326,28 +326,28 @@ fn power_requests_of_a_child_end_at_its_bus_driver() {
     let kernel = Kernel::new(Config::default());
     let (driver, bus) = start(&kernel, Mistake::None);
     let file = control_of(&bus);
-    tell(&file, PLUG);
+    send_to_bus(&file, PLUG);
     let child = wait_for(&bus, 1).remove(0);
     for state in [PowerState::System(1), PowerState::Device(1)] {
         assert_eq!(child.query_power(state), STATUS_SUCCESS);
         assert_eq!(child.set_power(state), STATUS_SUCCESS);
     }
-    // So does one of WMI.
+    // A WMI request ends there too.
     assert_eq!(child.system_control(0), STATUS_SUCCESS);
     file.close();
     bus.remove().expect("no file is open");
     driver.unload();
 }
 
-/// A child that is present is removed before its bus, which then deletes its device object. By surprise, both are told before one is
-/// removed.
+/// A child that is present is removed before its bus, which then deletes its device object. At a surprise removal, both are notified
+/// before one is removed.
 #[test]
 fn children_are_removed_before_their_bus() {
     for by_surprise in [false, true] {
         let kernel = Kernel::new(Config::default());
         let (driver, bus) = start(&kernel, Mistake::None);
         let file = control_of(&bus);
-        tell(&file, PLUG);
+        send_to_bus(&file, PLUG);
         let child = wait_for(&bus, 1).remove(0);
         file.close();
         if by_surprise {
@@ -370,7 +370,7 @@ fn mistakes_of_a_bus_driver_are_found() {
         (Mistake::InvalidatesItself, 0xca, 2),
         (Mistake::BadId, 0xca, 3),
         (Mistake::ReportsDeleted, 0xca, 4),
-        (Mistake::DeletesAtOnce, 0xca, 5),
+        (Mistake::DeletesImmediately, 0xca, 5),
         (Mistake::ReportsNull, 0xca, 8),
         (Mistake::KeepsMissing, 0xc9, 0x21e),
     ];
@@ -378,9 +378,9 @@ fn mistakes_of_a_bus_driver_are_found() {
         let violation = found_in(move |kernel| {
             let (_driver, bus) = start(kernel, mistake);
             let file = control_of(&bus);
-            tell(&file, PLUG);
+            send_to_bus(&file, PLUG);
             wait_for(&bus, 1);
-            tell(&file, UNPLUG);
+            send_to_bus(&file, UNPLUG);
             wait_for(&bus, 0);
         });
         broke(&violation, Rule::BusRelations, code, &[first]);

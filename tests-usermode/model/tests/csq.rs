@@ -126,7 +126,7 @@ unsafe extern "C" fn peek_head(csq: *mut IO_CSQ, _: *mut IRP, word: *mut c_void)
 
 unsafe extern "C" fn acquire(csq: *mut IO_CSQ, irql: *mut u8) {
     let old = nt!(KeAcquireSpinLockRaiseToDpc(Own::of(csq).lock.get()));
-    // SAFETY: there is room for the IRQL.
+    // SAFETY: the queue's routine passes a pointer to its IRQL.
     unsafe { *irql = old };
 }
 
@@ -180,7 +180,7 @@ impl<const MISTAKE: u8> Steps for Queues<MISTAKE> {
 
     fn add(_: *mut DEVICE_OBJECT, own: &Own) {
         nt!(KeInitializeSpinLock(own.lock.get()));
-        // SAFETY: the lock and the list stay where they are.
+        // SAFETY: the lock and the list do not move.
         unsafe { list::InitializeListHead(own.head.get()) };
         if !Self::has(Mistake::InitialisesNever) {
             own.initialise(Self::mistake());

@@ -19,7 +19,7 @@ use ntmodel::{Config, Driver, Kernel, Rule};
 /// Opens a key of a device object.
 fn open(device: *mut DEVICE_OBJECT, kind: u32) -> (NTSTATUS, HANDLE) {
     let mut handle = null_mut();
-    // SAFETY: whether this may be done is what is tested.
+    // SAFETY: the model checks the call.
     let status =
         unsafe { nt::IoOpenDeviceRegistryKey(device, kind, nt::KEY_READ, &raw mut handle) };
     (status, handle)

@@ -23,11 +23,11 @@ const FILE_READ_DATA: u32 = 1;
 
 /// The device object of the lower driver.
 fn device_of(driver: *mut DRIVER_OBJECT) -> *mut DEVICE_OBJECT {
-    // SAFETY: the driver object is the caller's; the mistakes are the model's to find. So for every call below.
+    // SAFETY: the driver object is the caller's, and the model detects the mistakes. The same holds for all calls below.
     unsafe { (*driver).DeviceObject }
 }
 
-/// How often it got each request, by its major function, in the extension.
+/// Returns how often the lower driver got each request, by major function. The device extension contains the counts.
 fn counts<'a>(device: *mut DEVICE_OBJECT) -> &'a [AtomicU32; 28] {
     // SAFETY: the extension has this size.
     unsafe { &*common::extension(device).cast() }

@@ -63,7 +63,7 @@ impl Steps for Increments {
         let mut sum = 0;
         for place in 0..LENGTH {
             let byte = start.wrapping_add(place);
-            // SAFETY: the buffer is so long.
+            // SAFETY: the buffer has this length.
             let value = unsafe { byte.read() };
             sum += usize::from(value);
             if code == OUT_DIRECT {
@@ -152,7 +152,7 @@ impl<const MISTAKE: u8> Steps for Faulty<MISTAKE> {
     fn remove(kept: &AtomicPtr<u8>) {
         let start = kept.load(SeqCst);
         if !start.is_null() {
-            // SAFETY: the model keeps the memory, to find this.
+            // SAFETY: the model keeps the memory, and detects the access.
             unsafe { start.write(9) };
         }
     }

@@ -222,7 +222,7 @@ fn invalid_flags_of_the_pool_are_refused() {
         assert!(allocate(nt::POOL_FLAG_NON_PAGED | unknown, 32).is_null());
         let uninitialised = 2;
         let block = allocate(nt::POOL_FLAG_NON_PAGED | uninitialised, 32);
-        // SAFETY: the block is so long.
+        // SAFETY: the block has this length.
         assert_ne!(unsafe { block.cast::<u64>().read() }, 0);
         nt!(ExFreePoolWithTag(block, TAG));
         delete(device);

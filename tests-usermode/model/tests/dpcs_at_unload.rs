@@ -21,7 +21,7 @@ struct Variables {
     event: UnsafeCell<KEVENT>,
 }
 
-// SAFETY: the kernel's routines alone touch the objects.
+// SAFETY: only the kernel's routines access the objects.
 unsafe impl Sync for Variables {}
 
 static VARIABLES: Variables = Variables {

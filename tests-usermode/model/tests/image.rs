@@ -324,9 +324,10 @@ fn exception_is_a_bug_check_with_its_status() {
     }
 }
 
-struct Beside;
+/// A driver in this program, which is loaded at the same time as an image.
+struct DriverInProgram;
 
-impl Steps for Beside {
+impl Steps for DriverInProgram {
     type Own = ();
 
     fn control(_: *mut nt::DEVICE_OBJECT, (): &(), irp: *mut nt::IRP, _: u32) -> nt::NTSTATUS {
@@ -342,7 +343,7 @@ fn a_driver_of_the_program_and_an_image_are_loaded_side_by_side() {
     ];
     let kernel = Kernel::new(Config::default());
     let image = load(&kernel, &ImageFile::new(&code).bytes()).expect("it loads");
-    one_request::<Beside>(&kernel);
+    one_request::<DriverInProgram>(&kernel);
     image.unload();
 }
 

@@ -177,7 +177,7 @@ struct Timed {
     dpc: UnsafeCell<KDPC>,
 }
 
-// SAFETY: the kernel's routines alone touch the objects.
+// SAFETY: only the kernel's routines access the objects.
 unsafe impl Sync for Timed {}
 
 /// Like a driver's global variables, which are unmapped with its image.
@@ -204,7 +204,7 @@ impl<const CANCELS: bool> Steps for Leaves<CANCELS> {
         nt!(KeInitializeTimer(TIMED.timer.get()));
         nt!(KeInitializeDpc(TIMED.dpc.get(), Some(expired), null_mut()));
         let item = nt!(IoAllocateWorkItem(device));
-        // SAFETY: nobody else knows the extension yet.
+        // SAFETY: no other code accesses the extension yet.
         unsafe { own.get().write(item) };
     }
 

@@ -37,7 +37,7 @@ const DIRQL: u8 = 5;
 const REGISTERS: u64 = 0xfeb0_0010;
 const LENGTH: u32 = 0x40;
 
-/// What a driver does wrong.
+/// The mistake of a driver.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Mistake {
@@ -316,7 +316,7 @@ fn set_register(kernel: &Arc<Kernel>) {
     }
 }
 
-fn interrupts_and_goes<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
+fn interrupts_and_is_removed<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
     let (driver, device) = start::<MISTAKE>(kernel);
     assert!(!kernel.interrupt(VECTOR), "it is another device's");
     set_register(kernel);
@@ -327,7 +327,7 @@ fn interrupts_and_goes<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
     assert!(!kernel.interrupt(VECTOR), "the routine is disconnected");
 }
 
-fn interrupts_while_it_goes<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
+fn interrupts_during_removal<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
     let (driver, device) = start::<MISTAKE>(kernel);
     set_register(kernel);
     let theirs = Arc::clone(kernel);
@@ -341,43 +341,43 @@ fn interrupts_while_it_goes<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
 
 #[test]
 fn interrupt_is_served_until_it_is_disconnected() {
-    interrupts_and_goes::<0>(&Kernel::new(ntmodel::Config::default()));
-    holds(interrupts_while_it_goes::<0>);
+    interrupts_and_is_removed::<0>(&Kernel::new(ntmodel::Config::default()));
+    holds(interrupts_during_removal::<0>);
 }
 
 #[test]
 fn interrupt_and_mapping_end_before_the_driver_is_unloaded() {
-    let violation = found_in(interrupts_and_goes::<1>);
+    let violation = found_in(interrupts_and_is_removed::<1>);
     broke(&violation, Rule::Interrupt, 0xce, &[]);
-    let violation = found_in(interrupts_and_goes::<2>);
+    let violation = found_in(interrupts_and_is_removed::<2>);
     broke(&violation, Rule::IoSpace, 0xce, &[]);
 }
 
 #[test]
 fn memory_is_unmapped_once_with_its_length() {
-    let violation = found_in(interrupts_and_goes::<3>);
+    let violation = found_in(interrupts_and_is_removed::<3>);
     broke(&violation, Rule::IoSpace, 0xda, &[]);
-    let violation = found_in(interrupts_and_goes::<4>);
+    let violation = found_in(interrupts_and_is_removed::<4>);
     broke(&violation, Rule::IoSpace, 0xda, &[]);
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn registers_stay_mapped_while_the_interrupt_is_connected() {
-    breaks(interrupts_while_it_goes::<5>, Rule::Pointer, "serve");
+    breaks(interrupts_during_removal::<5>, Rule::Pointer, "serve");
 }
 
 #[test]
 fn interrupt_object_is_used_while_it_is_connected() {
-    let violation = found_in(interrupts_and_goes::<6>);
+    let violation = found_in(interrupts_and_is_removed::<6>);
     broke(&violation, Rule::Interrupt, 0x50, &[]);
-    let violation = found_in(interrupts_and_goes::<7>);
+    let violation = found_in(interrupts_and_is_removed::<7>);
     broke(&violation, Rule::Interrupt, 0x50, &[]);
 }
 
 #[test]
 fn dpc_uses_the_interrupt_object_while_it_is_connected() {
-    breaks(interrupts_while_it_goes::<12>, Rule::Interrupt, "deferred");
+    breaks(interrupts_during_removal::<12>, Rule::Interrupt, "deferred");
 }
 
 /// Two interrupts, while the DPC of the first can run.
@@ -401,7 +401,7 @@ fn dpc_takes_what_the_service_routine_inserts_under_its_lock() {
     breaks(interrupts_twice::<13>, Rule::PlainMemory, "RemoveEntryList");
 }
 
-fn interrupts_as_it_starts<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
+fn interrupts_during_start<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
     let theirs = Arc::clone(kernel);
     let other = kernel.actor("interrupt", move || {
         set_register(&theirs);
@@ -416,28 +416,28 @@ fn interrupts_as_it_starts<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
 /// What a service routine uses is initialised before it is connected.
 #[test]
 fn interrupt_can_occur_as_soon_as_it_is_connected() {
-    holds(interrupts_as_it_starts::<0>);
+    holds(interrupts_during_start::<0>);
     let text = "was not initialised";
-    breaks(interrupts_as_it_starts::<14>, Rule::Dpc, text);
+    breaks(interrupts_during_start::<14>, Rule::Dpc, text);
 }
 
 #[test]
 fn service_routine_calls_nothing_that_runs_at_dispatch_level() {
-    let violation = found_in(interrupts_and_goes::<8>);
+    let violation = found_in(interrupts_and_is_removed::<8>);
     broke(&violation, Rule::IrqlKeSetEvent, 0xc4, &[]);
-    let violation = found_in(interrupts_and_goes::<10>);
+    let violation = found_in(interrupts_and_is_removed::<10>);
     broke(&violation, Rule::IrqlKeDispatchLte, 0xc4, &[0x42]);
 }
 
 #[test]
 fn interrupt_spin_lock_is_used_as_an_ordinary_lock() {
-    let violation = found_in(interrupts_and_goes::<9>);
+    let violation = found_in(interrupts_and_is_removed::<9>);
     broke(&violation, Rule::Interrupt, 0xc4, &[0x1008]);
 }
 
 #[test]
 fn interrupt_is_connected_at_passive_level() {
-    let violation = found_in(interrupts_and_goes::<11>);
+    let violation = found_in(interrupts_and_is_removed::<11>);
     broke(&violation, Rule::Irql, 0xc4, &[0xe5]);
 }
 

@@ -31,7 +31,7 @@ fn nowhere<T>() -> *mut T {
 
 /// Reads from an address without memory.
 fn read_nowhere() {
-    // SAFETY: that there is none is what is tested.
+    // SAFETY: the address has no memory, and the model detects the access.
     black_box(unsafe { nowhere::<u64>().read_volatile() });
 }
 
@@ -61,7 +61,7 @@ fn a_read_at_an_invalid_address_stops_the_driver() {
 fn a_write_at_an_invalid_address_at_dispatch_level_stops_the_driver() {
     let violation = found(|| {
         let _ = nt!(KeRaiseIrqlToDpcLevel());
-        // SAFETY: that there is no memory is what is tested.
+        // SAFETY: the address has no memory, and the model detects the access.
         unsafe { nowhere::<u64>().write_volatile(1) };
         black_box(());
     });
@@ -78,7 +78,7 @@ fn a_pointer_from_a_freed_block_is_recognised() {
         // SAFETY: the block is long enough.
         unsafe { block.write(null_mut()) };
         nt!(ExFreePoolWithTag(block.cast(), TAG));
-        // SAFETY: the model keeps the memory for a while; that it was freed is what is tested.
+        // SAFETY: the model keeps freed memory for a while, and detects the access.
         let stale = unsafe { black_box(block).read_volatile() };
         // SAFETY: as above.
         black_box(unsafe { stale.read_volatile() });
@@ -112,7 +112,7 @@ macro_rules! is_no_object {
     ($($routine:literal: $call:expr;)*) => {
         $({
             let violation = found(|| {
-                // SAFETY: that the pointer is no object is what is tested.
+                // SAFETY: the pointer is no object, and the model detects it.
                 unsafe { $call };
                 black_box(());
             });
@@ -231,7 +231,7 @@ impl Steps for KeepsDevice {
 
     fn unload() {
         let device: *mut DEVICE_OBJECT = with_exposed_provenance_mut(KEPT.load(Relaxed));
-        // SAFETY: that the device object is gone is what is tested; the model keeps its memory.
+        // SAFETY: the model keeps the memory of a deleted device object, and detects the access.
         let extension = unsafe { (*device).DeviceExtension };
         // SAFETY: as above.
         black_box(unsafe { extension.cast::<u8>().read_volatile() });

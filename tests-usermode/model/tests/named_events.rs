@@ -101,7 +101,7 @@ fn event_with_a_name_is_shared() {
         close(handle);
         nt!(KeSetEvent(event, 0, 0));
         close(second);
-        // The event is deleted with its last handle.
+        // The event is deleted when its last handle is closed.
         assert_eq!(open(NAME).0, STATUS_OBJECT_NAME_NOT_FOUND);
     });
 }

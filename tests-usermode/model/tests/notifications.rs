@@ -333,7 +333,7 @@ struct Watch {
     context: AtomicPtr<c_void>,
 }
 
-/// What a routine was told of, in the context: an arrival, a removal.
+/// Counts the arrivals and the removals, in the context.
 unsafe extern "C" fn counts_interfaces(
     notification: *mut c_void,
     context: *mut c_void,
@@ -386,7 +386,7 @@ impl<const WAITS: bool> Steps for Watches<WAITS> {
     }
 }
 
-fn comes_and_goes<const WAITS: bool>(kernel: &Arc<Kernel>) {
+fn is_started_and_removed<const WAITS: bool>(kernel: &Arc<Kernel>) {
     let driver = load(kernel, entry::<Watches<WAITS>>);
     let device = driver.add_device().expect("AddDevice");
     device.start().expect("the device starts");
@@ -397,15 +397,15 @@ fn comes_and_goes<const WAITS: bool>(kernel: &Arc<Kernel>) {
 /// "Therefore, the routine can be called after the `IoUnregisterPlugPlayNotification` method has returned."
 #[test]
 fn context_of_a_routine_that_can_run_is_not_freed() {
-    holds(comes_and_goes::<true>);
+    holds(is_started_and_removed::<true>);
     let text = "counts_interfaces";
-    breaks(comes_and_goes::<false>, Rule::FreedMemory, text);
+    breaks(is_started_and_removed::<false>, Rule::FreedMemory, text);
 }
 
-/// The calls for an arrival and a removal.
-static TOLD: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+/// The number of calls for an arrival, and for a removal.
+static NOTIFIED: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
 
-unsafe extern "C" fn is_told(notification: *mut c_void, context: *mut c_void) -> NTSTATUS {
+unsafe extern "C" fn count_and_signal(notification: *mut c_void, context: *mut c_void) -> NTSTATUS {
     let notification = notification.cast::<DEVICE_INTERFACE_CHANGE_NOTIFICATION>();
     // SAFETY: as above.
     let notification = unsafe { &*notification };
@@ -414,7 +414,7 @@ unsafe extern "C" fn is_told(notification: *mut c_void, context: *mut c_void) ->
     // SAFETY: as above.
     assert_ne!(unsafe { (*notification.SymbolicLinkName).Length }, 0);
     let removed = notification.Event.Data1 == GUID_DEVICE_INTERFACE_REMOVAL.Data1;
-    TOLD[usize::from(removed)].fetch_add(1, SeqCst);
+    NOTIFIED[usize::from(removed)].fetch_add(1, SeqCst);
     nt!(KeSetEvent(context.cast(), 0, 0));
     STATUS_SUCCESS
 }
@@ -424,31 +424,38 @@ fn routine_is_notified_of_the_arrival_and_removal_of_interfaces() {
     let kernel = Kernel::new(Config::default());
     let driver = load(&kernel, entry::<Watches<true>>);
     let device = driver.add_device().expect("AddDevice");
-    common::load(&kernel, told_of_none);
+    common::load(&kernel, expects_no_arrival);
     device.start().expect("the device starts");
-    common::load(&kernel, told_of_one);
+    common::load(&kernel, expects_one_arrival);
     device.remove().expect("no file is open");
     driver.unload();
-    assert_eq!(TOLD.each_ref().map(|calls| calls.load(SeqCst)), [1, 0]);
+    let calls = NOTIFIED.each_ref().map(|calls| calls.load(SeqCst));
+    assert_eq!(calls, [1, 0]);
 }
 
 fn existing(driver: *mut DRIVER_OBJECT) -> NTSTATUS {
     let mut event = common::event();
     common::initialise(&raw mut event);
     let flags = PNPNOTIFY_DEVICE_INTERFACE_INCLUDE_EXISTING_INTERFACES;
-    let entry = register_routine(driver, flags, (&raw mut event).cast(), is_told);
+    let entry = register_routine(driver, flags, (&raw mut event).cast(), count_and_signal);
     nt!(IoUnregisterPlugPlayNotificationEx(entry));
     nt::STATUS_CANCELLED
 }
 
-unsafe extern "C" fn told_of_none(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
+unsafe extern "C" fn expects_no_arrival(
+    driver: *mut DRIVER_OBJECT,
+    _: *mut UNICODE_STRING,
+) -> NTSTATUS {
     let status = existing(driver);
-    assert_eq!(TOLD[0].load(SeqCst), 0);
+    assert_eq!(NOTIFIED[0].load(SeqCst), 0);
     status
 }
 
-unsafe extern "C" fn told_of_one(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_STRING) -> NTSTATUS {
+unsafe extern "C" fn expects_one_arrival(
+    driver: *mut DRIVER_OBJECT,
+    _: *mut UNICODE_STRING,
+) -> NTSTATUS {
     let status = existing(driver);
-    assert_eq!(TOLD[0].load(SeqCst), 1);
+    assert_eq!(NOTIFIED[0].load(SeqCst), 1);
     status
 }

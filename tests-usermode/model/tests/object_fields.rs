@@ -181,7 +181,7 @@ fn ends_with_a_zero(string: &UNICODE_STRING) {
     assert_eq!(unsafe { end.read() }, 0);
 }
 
-/// The default routine's answer to a request that the driver passes to it itself.
+/// The status that the default routine returns for a request that the driver passes to it.
 static REFUSED: AtomicUsize = AtomicUsize::new(0);
 
 /// Passes a control to the routine for writes, which the driver has not set.

@@ -26,7 +26,7 @@ struct Counter {
 
 fn initialise(own: &Counter) {
     let value = (&raw const own.value).cast_mut();
-    // SAFETY: the extension is zeros, which is no value that has to be dropped, and nobody else knows it yet.
+    // SAFETY: the extension is zeroed, so there is no value to drop, and no other code accesses it yet.
     unsafe { value.write(Some(Shared::new(0))) };
     nt!(KeInitializeSpinLock(own.lock.get()));
     nt!(KeInitializeEvent(own.event.get(), 0, 0));

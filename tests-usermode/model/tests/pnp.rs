@@ -49,7 +49,7 @@ enum Mistake {
     LockAgain,
     AttachesFirst,
     CompletesWhatPends,
-    SendsToGone,
+    SendsToDeleted,
     SendsToNull,
     SendsToNothing,
 }
@@ -197,11 +197,11 @@ unsafe extern "C" fn pnp(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS 
 /// Sends a request to a pointer that is not a device object.
 fn send_anywhere(mistake: Mistake, device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     match mistake {
-        Mistake::SendsToGone => {
+        Mistake::SendsToDeleted => {
             // SAFETY: the device object is alive.
-            let gone = create_device(unsafe { (*device).DriverObject }, 64);
-            nt!(IoDeleteDevice(gone));
-            skip(gone, irp)
+            let deleted = create_device(unsafe { (*device).DriverObject }, 64);
+            nt!(IoDeleteDevice(deleted));
+            skip(deleted, irp)
         }
         Mistake::SendsToNull => skip(null_mut(), irp),
         Mistake::SendsToNothing => skip(extension(device).lower.wrapping_add(1), irp),
@@ -244,7 +244,7 @@ type Bus = [(u8, BusAnswer)];
 
 /// The lifetime of a device: every request that the PnP manager sends, then an orderly or a surprise removal.
 fn live(kernel: &Arc<Kernel>, flags: u32, bus: &Bus, surprise: bool) {
-    // SAFETY: the entry point is that of a driver on `nt`; the mistakes are the model's to find.
+    // SAFETY: the entry point is that of a driver on `nt`, whose mistakes the model detects.
     let driver = unsafe { Driver::load(kernel, entry) }.expect("DriverEntry");
     let device = driver.add_device_with(flags).expect("AddDevice");
     for (minor, answer) in bus {
@@ -412,11 +412,11 @@ fn request_pended_by_the_bus_driver_is_completed_by_the_driver() {
 #[test]
 fn a_request_is_sent_to_no_device_object() {
     let rule = Rule::Pointer;
-    let gone = found_in(|kernel| {
-        MISTAKE.set(Mistake::SendsToGone);
+    let deleted = found_in(|kernel| {
+        MISTAKE.set(Mistake::SendsToDeleted);
         live(kernel, 0, &[], false);
     });
-    broke(&gone, rule, 0x50, &[]);
+    broke(&deleted, rule, 0x50, &[]);
     stops(Mistake::SendsToNull, rule, 0xc9, 0x204);
     stops(Mistake::SendsToNothing, rule, 0xc9, 4);
 }

@@ -65,7 +65,7 @@ unsafe extern "C" fn add_device(driver: *mut DRIVER_OBJECT, pdo: *mut DEVICE_OBJ
         return nt::STATUS_INSUFFICIENT_RESOURCES;
     }
     if !makes(Mistake::StillInitializing) {
-        // SAFETY: the device object was just made; the address alone is computed.
+        // SAFETY: the device object was just made; only the address is computed.
         let flags = unsafe { addr_of_mut!((*device).Flags) };
         // SAFETY: as above.
         unsafe { *flags &= !nt::DO_DEVICE_INITIALIZING };
@@ -115,7 +115,7 @@ fn remove(device: *mut DEVICE_OBJECT, lower: *mut DEVICE_OBJECT) {
 
 /// The lifetime of a driver: it is loaded, its device is added, started and removed, and it is unloaded.
 fn live(kernel: &Arc<Kernel>) {
-    // SAFETY: the entry point is that of a driver on `nt`; the mistakes are the model's to find.
+    // SAFETY: the entry point is that of a driver on `nt`, whose mistakes the model detects.
     let driver = unsafe { Driver::load(kernel, entry) }.expect("DriverEntry");
     let device = driver.add_device().expect("AddDevice");
     device.start().expect("the device starts");

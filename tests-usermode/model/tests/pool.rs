@@ -45,7 +45,7 @@ fn correct(device: *mut DEVICE_OBJECT) {
     for flags in [POOL_FLAG_NON_PAGED, POOL_FLAG_PAGED] {
         let block = allocate(flags);
         assert!(!block.is_null());
-        // SAFETY: the block is so long.
+        // SAFETY: the block has this length.
         unsafe { byte(block, SIZE - 1).write(1) };
         free(block, TAG);
     }

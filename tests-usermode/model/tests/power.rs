@@ -30,8 +30,8 @@ enum Handling {
     /// Requests this state of the device when a request for a state of the system has returned from the lower drivers, and completes that
     /// request when the device has the state.
     Requests(i32),
-    /// Calls `PoSetPowerState` with this type and state at this IRQL, and passes it down.
-    Tells(i32, i32, u8),
+    /// Calls `PoSetPowerState` with this type and state at this IRQL, and passes the request down.
+    Reports(i32, i32, u8),
     /// Requests `IRP_MN_WAIT_WAKE` when the state is set, and cancels it before the removal if the bus driver keeps it.
     WaitsForWake {
         is_kept: bool,
@@ -73,7 +73,7 @@ impl Steps for Power {
                     _ => {}
                 }
             }
-            Handling::Tells(kind, state, irql) if is_power => {
+            Handling::Reports(kind, state, irql) if is_power => {
                 let old = nt!(KfRaiseIrql(irql));
                 nt!(PoSetPowerState(device, kind, state));
                 nt!(KeLowerIrql(old));
@@ -176,7 +176,7 @@ const D3: PowerState = PowerState::Device(4);
 
 /// The lifetime of a driver, with one request for a state.
 fn live(kernel: &Arc<Kernel>, handling: Handling, query: bool, state: PowerState) -> NTSTATUS {
-    // SAFETY: the entry point is that of a driver on `nt`; the mistakes are the model's to find.
+    // SAFETY: the entry point is that of a driver on `nt`, whose mistakes the model detects.
     let driver = unsafe { Driver::load(kernel, entry::<Power>) }.expect("DriverEntry");
     let device = driver.add_device().expect("AddDevice");
     device.start().expect("the device starts");
@@ -204,8 +204,8 @@ fn driver_without_a_mistake_breaks_no_rule() {
     for (handling, query, state, status) in [
         (Handling::Passes, false, D3, STATUS_SUCCESS),
         (Handling::Passes, true, D3, STATUS_SUCCESS),
-        (Handling::Tells(1, 1, 2), false, D0, STATUS_SUCCESS),
-        (Handling::Tells(1, 4, 1), false, D3, STATUS_SUCCESS),
+        (Handling::Reports(1, 1, 2), false, D0, STATUS_SUCCESS),
+        (Handling::Reports(1, 4, 1), false, D3, STATUS_SUCCESS),
         // A query can be refused.
         (
             Handling::Completes(nt::STATUS_UNSUCCESSFUL),
@@ -290,13 +290,13 @@ fn power_request_is_completed_and_not_passed_on() {
 
 #[test]
 fn report_to_the_power_manager_at_dispatch_level() {
-    stops(Handling::Tells(1, 4, 2), false, D3, Rule::Irql, 0xc4);
+    stops(Handling::Reports(1, 4, 2), false, D3, Rule::Irql, 0xc4);
 }
 
 #[test]
 fn report_to_the_power_manager_is_not_a_device_state() {
     for (kind, state) in [(0, 4), (1, 0), (1, 5)] {
-        let body = Handling::Tells(kind, state, 0);
+        let body = Handling::Reports(kind, state, 0);
         stops(body, false, D3, Rule::PowerState, NO_CODE);
     }
 }

@@ -26,7 +26,7 @@ struct Work {
 }
 
 unsafe extern "C" fn sets(context: *mut c_void) {
-    // SAFETY: the context is a `Work` that its owner leaves alone until the event is set.
+    // SAFETY: the context is a `Work` that its owner does not access until the event is set.
     set(unsafe { &raw mut (*context.cast::<Work>()).done });
 }
 
@@ -36,7 +36,7 @@ unsafe extern "C" fn frees(context: *mut c_void) {
 
 unsafe extern "C" fn queues_itself(context: *mut c_void) {
     let work = context.cast::<Work>();
-    // SAFETY: the context is a `Work` that its owner leaves alone until the event is set.
+    // SAFETY: the context is a `Work` that its owner does not access until the event is set.
     let runs = unsafe { &mut (*work).runs };
     *runs += 1;
     if *runs == 1 {

@@ -82,7 +82,7 @@ fn words(
 }
 
 #[test]
-fn key_is_created_below_one_that_exists() {
+fn key_is_created_as_a_subkey_of_an_existing_key() {
     passes(|| {
         let (service, done) = create(null_mut(), SERVICE, KEY_ALL_ACCESS).expect("it exists");
         assert_eq!(done, OPENED);
@@ -302,7 +302,7 @@ fn each_string_is_reported() {
 }
 
 #[test]
-fn key_is_checked_and_made_by_its_place() {
+fn key_is_checked_and_created_relative_to_a_standard_path() {
     passes(|| {
         let mut path = wide(r"driver\Own");
         let path = path.as_mut_ptr();

@@ -36,7 +36,7 @@ fn entry_of_the_error_log_is_written_once() {
     let kernel = Kernel::new(Config::default());
     common::scenario(|device: *mut DEVICE_OBJECT| {
         let entry = allocate(device, PACKET + 8);
-        // SAFETY: the entry is so long.
+        // SAFETY: the entry has this length.
         unsafe { entry.write_bytes(7, usize::from(PACKET) + 8) };
         // DumpDataSize, NumberOfStrings and StringOffset: no text, and dump data up to the end.
         // SAFETY: as above.

@@ -45,7 +45,7 @@ struct StartsOwn {
 }
 
 fn set_start_io(device: *mut DEVICE_OBJECT, routine: nt::PDRIVER_STARTIO) {
-    // SAFETY: the device object is the driver's; the mistakes are the model's to find. So for every call below.
+    // SAFETY: the device object is the driver's, and the model detects the mistakes. The same holds for all calls below.
     let driver = unsafe { (*device).DriverObject };
     nt!(set_start_io(driver, routine));
 }
@@ -491,7 +491,7 @@ impl<const M: u8> Steps for ReadsCompleted<M> {
             READS_LOCATION => own.set(nt!(irp::io_control(irp)).code),
             READS_BUFFER => {
                 let buffer = nt!(irp::system_buffer(irp));
-                // SAFETY: the mistake is the model's to find.
+                // SAFETY: the model detects the mistake.
                 own.set(unsafe { buffer.read() }.into());
             }
             _ => {

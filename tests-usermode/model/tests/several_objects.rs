@@ -152,7 +152,7 @@ struct Counter(Option<Shared<u32>>);
 impl Counter {
     fn initialise(&self) {
         let counter = (&raw const *self).cast_mut();
-        // SAFETY: the extension is zeros, which is nothing to drop, and nobody else knows it yet.
+        // SAFETY: the extension is zeroed, so there is no value to drop, and no other code accesses it yet.
         unsafe { counter.write(Self(Some(Shared::new(0)))) };
     }
 

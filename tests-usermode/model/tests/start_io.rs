@@ -36,7 +36,7 @@ const DOES_NOT_COMPARE: u8 = 8;
 struct Starts<const MISTAKE: u8>;
 
 fn set_start_io(device: *mut DEVICE_OBJECT, routine: nt::PDRIVER_STARTIO) {
-    // SAFETY: the device object is the driver's; the mistakes are the model's to find. So for every call below.
+    // SAFETY: the device object is the driver's, and the model detects the mistakes. The same holds for all calls below.
     let driver = unsafe { (*device).DriverObject };
     nt!(set_start_io(driver, routine));
 }

@@ -36,8 +36,8 @@ const NO_TEXT: ANSI_STRING = ANSI_STRING {
     Buffer: null_mut(),
 };
 
-/// An empty string with room for a number of units.
-fn room(units: &mut [u16]) -> UNICODE_STRING {
+/// Returns an empty string whose buffer is `units`.
+fn empty_in(units: &mut [u16]) -> UNICODE_STRING {
     UNICODE_STRING {
         Length: 0,
         MaximumLength: u16::try_from(2 * units.len()).expect("it is short"),
@@ -74,10 +74,10 @@ fn a_string_is_initialised_from_a_terminated_string() {
 fn a_copy_is_truncated_and_an_append_fails_if_the_buffer_is_too_small() {
     passes(|| {
         let (mut units, source, more) = ([0x7878; 4], wide("abcdef"), wide("ghi"));
-        let mut to = room(&mut units);
+        let mut to = empty_in(&mut units);
         let from = string(&source);
         nt!(RtlCopyUnicodeString(&raw mut to, &raw const from));
-        assert_eq!(text(&to), "abcd", "as much as there is room for");
+        assert_eq!(text(&to), "abcd", "as much as fits");
         let status = nt!(RtlAppendUnicodeToString(&raw mut to, more.as_ptr()));
         assert_eq!((status, &*text(&to)), (STATUS_BUFFER_TOO_SMALL, "abcd"));
         nt!(RtlCopyUnicodeString(&raw mut to, null()));
@@ -90,7 +90,7 @@ fn a_copy_is_truncated_and_an_append_fails_if_the_buffer_is_too_small() {
         assert_eq!(
             (status, &*text(&to)),
             (STATUS_SUCCESS, "ghij"),
-            "no room for a zero is needed"
+            "the result has no terminating zero"
         );
     });
 }
@@ -369,7 +369,7 @@ fn number_is_read_up_to_the_first_other_character() {
 fn number_is_formatted_in_a_base() {
     passes(|| {
         let mut units = [0x7878; 4];
-        let mut to = room(&mut units);
+        let mut to = empty_in(&mut units);
         let mut write = |value, base| {
             let status = nt!(RtlIntegerToUnicodeString(value, base, &raw mut to));
             (status, text(&to))
@@ -521,7 +521,7 @@ fn a_string_ends_in_its_block() {
         let mut block = full_block();
         block.Length = 64;
         let mut units = [0; 40];
-        let mut to = room(&mut units);
+        let mut to = empty_in(&mut units);
         nt!(RtlCopyUnicodeString(&raw mut to, &raw const block));
     };
     let compare_memory = || {

@@ -38,7 +38,11 @@ fn a_mutex_is_acquired_again_by_its_owner() {
         assert_eq!(nt!(KeReadStateMutex(mutex)), 1);
         assert_eq!(wait(mutex.cast()), STATUS_SUCCESS);
         assert_eq!(try_wait(mutex.cast()), STATUS_SUCCESS);
-        assert_ne!(nt!(KeReleaseMutex(mutex, 0)), 0, "it is held once more");
+        assert_ne!(
+            nt!(KeReleaseMutex(mutex, 0)),
+            0,
+            "the thread still holds it"
+        );
         assert_eq!(nt!(KeReleaseMutex(mutex, 0)), 0, "it is signaled now");
         assert_eq!(nt!(KeReadStateMutex(mutex)), 1);
     });
@@ -77,7 +81,7 @@ struct Guarded {
 impl Guarded {
     fn initialise(&self) {
         let counter = (&raw const self.counter).cast_mut();
-        // SAFETY: the extension is zeros, which is nothing to drop, and nobody else knows it yet.
+        // SAFETY: the extension is zeroed, so there is no value to drop, and no other code accesses it yet.
         unsafe { counter.write(Some(Shared::new(0))) };
         nt!(KeInitializeMutex(self.mutex.get(), 0));
         for fast in &self.fast {
@@ -242,7 +246,7 @@ fn a_fast_mutex_raises_the_irql() {
         let mutex = &raw mut mutex;
         nt!(ExInitializeFastMutex(mutex));
         nt!(ExAcquireFastMutex(mutex));
-        // It is at APC_LEVEL: to raise the IRQL to that changes nothing.
+        // The IRQL is APC_LEVEL, so raising it to APC_LEVEL changes nothing.
         assert_eq!(nt!(KfRaiseIrql(1)), 1);
         assert_eq!(nt!(ExTryToAcquireFastMutex(mutex)), 0);
         nt!(ExReleaseFastMutex(mutex));
@@ -365,7 +369,7 @@ impl<const PROTECTS: bool> Steps for RunsDown<PROTECTS> {
     fn add(_: *mut DEVICE_OBJECT, own: &RunDown) {
         nt!(ExInitializeRundownProtection(own.run_ref.get()));
         let object = nt!(ExAllocatePool2(nt::POOL_FLAG_NON_PAGED, 8, TAG));
-        // SAFETY: nobody else knows the extension yet.
+        // SAFETY: no other code accesses the extension yet.
         unsafe { *own.object.get() = object.cast() };
     }
 
@@ -383,7 +387,7 @@ impl<const PROTECTS: bool> Steps for RunsDown<PROTECTS> {
             return complete(irp, nt::STATUS_CANCELLED);
         }
         nt::interlocked::YieldProcessor();
-        // SAFETY: whether the object is there is what is tested.
+        // SAFETY: the model detects a write to an object that was freed.
         unsafe { object.write(1) };
         if PROTECTS {
             nt!(ExReleaseRundownProtection(own.run_ref.get()));

@@ -78,7 +78,7 @@ fn ran<'a>(extension: *mut u64) -> &'a AtomicI32 {
     unsafe { &*extension.cast() }
 }
 
-fn runs_beside(device: *mut DEVICE_OBJECT) {
+fn runs_on_another_processor(device: *mut DEVICE_OBJECT) {
     let count = extension(device);
     let mut dpc = KDPC { Reserved: [0; 8] };
     nt!(KeInitializeDpc(&raw mut dpc, Some(counts_up), count.cast()));
@@ -104,7 +104,7 @@ fn runs_beside(device: *mut DEVICE_OBJECT) {
 static EARLY: AtomicI32 = AtomicI32::new(0);
 
 fn run(kernel: &Arc<Kernel>) {
-    scenario(runs_beside)(kernel);
+    scenario(runs_on_another_processor)(kernel);
 }
 
 #[test]

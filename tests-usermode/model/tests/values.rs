@@ -308,7 +308,7 @@ fn asks<const IS_SET: bool>(kernel: &Arc<Kernel>, code: u32) {
 /// <https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/ns-wdm-_io_status_block>: a caller that does not get `STATUS_PENDING`
 /// relies on the returned status.
 #[test]
-fn the_event_of_a_request_that_fails_at_once_is_not_set() {
+fn the_event_of_a_request_that_fails_immediately_is_not_set() {
     let kernel = Kernel::new(Config::default());
     asks::<false>(&kernel, FIRST);
     asks::<false>(&kernel, SECOND);

@@ -49,7 +49,7 @@ fn acquire_at_dpc(lock: &mut KSPIN_LOCK) {
 }
 
 fn try_acquire_at_dpc(lock: &mut KSPIN_LOCK) -> bool {
-    // SAFETY: whether this may be done is what is tested.
+    // SAFETY: the model checks the call.
     unsafe { nt::KeTryToAcquireSpinLockAtDpcLevel(lock) != 0 }
 }
 

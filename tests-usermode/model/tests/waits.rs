@@ -98,7 +98,7 @@ fn timers(device: *mut DEVICE_OBJECT) {
         assert_eq!(first, STATUS_SUCCESS);
         // A wait resets a synchronization timer.
         assert_eq!(wait_for(timer.cast(), 0), second);
-        // Setting it again resets either.
+        // Setting a timer again resets it, whatever its type.
         nt!(KeSetTimer(timer, -10_000 * MILLISECOND, null_mut()));
         assert_ne!(nt!(KeCancelTimer(timer)), 0);
         assert_eq!(wait_for(timer.cast(), 0), STATUS_TIMEOUT);
@@ -168,7 +168,7 @@ fn hold(lock: *mut KSPIN_LOCK, handle: *mut KLOCK_QUEUE_HANDLE) {
 impl Shared {
     /// Acquires and releases the lock by a handle.
     fn hold(this: *mut Self, handle: usize) {
-        // SAFETY: the structure stays until the event is set, and the address alone is computed; so below.
+        // SAFETY: the structure stays until the event is set, and only the address is computed; so below.
         let lock = unsafe { addr_of_mut!((*this).lock) };
         // SAFETY: as above.
         let handle = unsafe { addr_of_mut!((*this).handles[handle]) };
@@ -195,7 +195,7 @@ fn handles<const ONE: bool>(device: *mut DEVICE_OBJECT) {
         done: event(),
     };
     let shared = &raw mut shared;
-    // SAFETY: the structure is this function's, and the address alone is computed.
+    // SAFETY: the structure is this function's, and only the address is computed.
     let lock = unsafe { addr_of_mut!((*shared).lock) };
     nt!(KeInitializeSpinLock(lock));
     let done = Shared::done(shared);
@@ -272,7 +272,7 @@ fn serving(kernel: &Arc<Kernel>) -> File {
     Arc::into_inner(stage.file).expect("no other thread uses the file")
 }
 
-/// One after the other: both have the static request.
+/// The two tests run one after the other, since both use the same statics.
 #[test]
 fn a_request_that_is_served_outlasts_the_cleanup_and_one_that_is_queued_does_not() {
     served_and_closed();

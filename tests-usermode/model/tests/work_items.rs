@@ -60,7 +60,7 @@ impl Shared {
     }
 
     fn of<'a>(context: *mut c_void) -> &'a mut Self {
-        // SAFETY: the context is a `Shared` that its owner leaves alone until the event is set.
+        // SAFETY: the context is a `Shared` that its owner does not access until the event is set.
         unsafe { &mut *context.cast() }
     }
 }
@@ -122,14 +122,14 @@ struct Events {
 }
 
 unsafe extern "C" fn waits_for_second(_: *mut DEVICE_OBJECT, context: *mut c_void) {
-    // SAFETY: the context is what its owner leaves alone until the first event is set.
+    // SAFETY: the owner of the context does not change it until the first event is set.
     let Events { first, second } = unsafe { context.cast::<Events>().read() };
     wait(second);
     set(first);
 }
 
-/// Two items, of which one's routine waits for the other's.
-fn beside(device: *mut DEVICE_OBJECT) {
+/// Queues two items. The routine of one waits for the routine of the other.
+fn two_items_wait(device: *mut DEVICE_OBJECT) {
     let items = [allocate(device), allocate(device)];
     let mut first = Shared::new(null_mut());
     let mut second = Shared::new(null_mut());
@@ -147,7 +147,7 @@ fn beside(device: *mut DEVICE_OBJECT) {
 
 #[test]
 fn the_routines_of_two_items_run_in_parallel() {
-    passes(beside);
+    passes(two_items_wait);
 }
 
 fn queued_twice(device: *mut DEVICE_OBJECT) {
@@ -272,7 +272,7 @@ fn item_keeps_lock(device: *mut DEVICE_OBJECT) {
     let mut lock: KSPIN_LOCK = 0;
     nt!(KeInitializeSpinLock(&raw mut lock));
     queue(allocate(device), Some(keeps_lock), (&raw mut lock).cast());
-    // The lock keeps its place, since this call never returns.
+    // The lock does not move, since this call never returns.
     wait_for(&mut Shared::new(null_mut()));
 }
 

@@ -22,9 +22,9 @@ impl Orders {
     /// Adds a number; fails if it is impossible or in the set already.
     pub fn record(&mut self, order: u64) -> Result {
         // More than a run completes; an impossible number must not allocate memory for all numbers below it.
-        const MOST: u64 = 1 << 30;
+        const MAX: u64 = 1 << 30;
         let index = order.checked_sub(self.base + 1);
-        let index = index.filter(|index| *index < MOST).ok_or_else(|| {
+        let index = index.filter(|index| *index < MAX).ok_or_else(|| {
             Error::failed(format!(
                 "{order} is impossible as the order number of a request"
             ))

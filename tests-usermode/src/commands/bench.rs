@@ -19,7 +19,7 @@ const COUNTS: [u32; 5] = [1_000, 3_000, 10_000, 30_000, 100_000];
 
 /// The maximum ratio of the times per request with the most and with the fewest pending requests. Caches account for a smaller
 /// difference; more growth than this is not linear.
-const MOST_GROWTH: f64 = 5.0;
+const MAX_GROWTH: f64 = 5.0;
 
 /// How many schedules must be explored per second.
 const LEAST_RATE: f64 = 5_000.0;
@@ -57,7 +57,7 @@ pub fn bench() -> Result<Exit> {
         [first, .., last] => last / first,
         _ => 1.0,
     };
-    ensure(growth <= MOST_GROWTH, || {
+    ensure(growth <= MAX_GROWTH, || {
         format!(
             "a request takes {growth:.1} times as long with the most pending requests as with the fewest, which is not linear"
         )

@@ -11,7 +11,7 @@ const RESTART: &str = "Restart the system to finish this.";
 /// Installs the device.
 pub fn install(inf: Option<&Path>) -> Result<Exit> {
     let inf = inf.map_or_else(
-        || target::beside_this_program("interlock.inf"),
+        || target::in_program_folder("interlock.inf"),
         |inf| Ok(inf.into()),
     )?;
     let installed = target::install(&inf)?;

@@ -113,7 +113,7 @@ fn catalog(facts: &Facts) -> Result<Answer> {
         fine("interlock.cat exists; Windows checks its signature when it installs the driver")
     } else {
         problem(
-            "no interlock.cat is beside this program: its package is not signed",
+            "there is no interlock.cat in the folder of this program: its package is not signed",
             if matches!(facts.machine, Ok(Machine::ARM64)) {
                 "inf2cat and signtool, of the WDK: cargo make package supports only x64"
             } else {

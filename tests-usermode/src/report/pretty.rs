@@ -1,4 +1,4 @@
-//! The report for people, in the format of `cargo test`.
+//! The report for users, in the format of `cargo test`.
 
 use std::io::{self, Write};
 use std::time::Duration;

@@ -130,7 +130,7 @@ struct Lead(i64);
 impl Lead {
     const STEP: i64 = 500;
     /// A longer lead means that the machine is busy with something else.
-    const MOST: i64 = 200_000;
+    const MAX: i64 = 200_000;
 
     /// Returns how long the completer waits.
     fn of_canceller(&self) -> i64 {
@@ -144,7 +144,7 @@ impl Lead {
 
     fn delay_the_winner(&mut self, completed: bool) {
         let step = if completed { Self::STEP } else { -Self::STEP };
-        self.0 = (self.0 + step).clamp(-Self::MOST, Self::MOST);
+        self.0 = (self.0 + step).clamp(-Self::MAX, Self::MAX);
     }
 }
 

@@ -76,7 +76,7 @@ fn service_order(session: &Session, queue: u32, keys: &[u32], order: &[usize]) -
     Ok(Tally::completed(requests.len() as u64))
 }
 
-/// All requests are sent at once; together they take the sum of their service times.
+/// All requests are sent together; they take the sum of their service times.
 fn one_at_a_time(session: &Session, queue: u32) -> Result<Tally> {
     const SERVICE_MS: u32 = 40;
     let start = target::now();
@@ -102,7 +102,7 @@ fn cancel_queued(session: &Session, queue: u32) -> Result<Tally> {
     Ok(Tally::completed(3).cancelled(3))
 }
 
-/// The request that is being served no longer has a Cancel routine, so its service goes on, and then the next is served.
+/// The request that is being served no longer has a Cancel routine, so its service continues, and then the next request is served.
 fn cancel_served(session: &Session, queue: u32) -> Result<Tally> {
     const SERVICE_MS: u32 = 100;
     let start = target::now();

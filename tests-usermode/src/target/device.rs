@@ -64,7 +64,7 @@ impl Device {
         model::Device::open_on(device, access).map(Self::Model)
     }
 
-    /// Sends a request, which may end at once, later, or when it is cancelled.
+    /// Sends a request, which may end immediately, later, or when it is cancelled.
     #[cfg_attr(
         not(windows),
         expect(clippy::unnecessary_wraps, reason = "it can fail on Windows")

@@ -12,7 +12,7 @@ use super::service::service_state;
 use crate::doctor::image::machine_of;
 use crate::doctor::{Facts, Machine};
 use crate::error::{Error, Result};
-use crate::target::beside_this_program;
+use crate::target::in_program_folder;
 
 /// The key that contains whether Secure Boot was on when Windows started.
 const SECURE_BOOT: &str = r"SYSTEM\CurrentControlSet\Control\SecureBoot\State";
@@ -37,7 +37,7 @@ pub fn examine() -> Facts {
         machine: native_machine(),
         harness: OF_THIS_PROGRAM,
         driver: driver(),
-        catalog: beside_this_program("interlock.cat").map(|catalog| catalog.is_file()),
+        catalog: in_program_folder("interlock.cat").map(|catalog| catalog.is_file()),
         code_integrity: code_integrity(),
         secure_boot: machine_number(SECURE_BOOT, "UEFISecureBootEnabled").map(is_on),
         memory_integrity_set: machine_number(MEMORY_INTEGRITY, "Enabled").map(is_on),
@@ -50,15 +50,17 @@ pub fn examine() -> Facts {
 
 fn driver() -> Result<Machine> {
     const NAME: &str = "interlock.sys";
-    let about = |error: Error| Error::failed(format!("{NAME} beside this program: {error}"));
-    machine_of(&read_beside(NAME)?).map_err(about)
+    let about =
+        |error: Error| Error::failed(format!("{NAME} in the folder of this program: {error}"));
+    machine_of(&read_in_program_folder(NAME)?).map_err(about)
 }
 
 fn certificate_is_in(store: &str) -> Result<bool> {
-    is_in_store(store, &read_beside("interlock.cer")?)
+    is_in_store(store, &read_in_program_folder("interlock.cer")?)
 }
 
-fn read_beside(name: &str) -> Result<Vec<u8>> {
-    let path = beside_this_program(name)?;
-    fs::read(path).map_err(|error| Error::failed(format!("{name} beside this program: {error}")))
+fn read_in_program_folder(name: &str) -> Result<Vec<u8>> {
+    let path = in_program_folder(name)?;
+    fs::read(path)
+        .map_err(|error| Error::failed(format!("{name} in the folder of this program: {error}")))
 }

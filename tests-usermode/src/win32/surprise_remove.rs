@@ -15,7 +15,7 @@ use super::machine::wine_version;
 use super::privilege::require_administrator;
 use super::{from_wide, library};
 use crate::error::{Error, Result};
-use crate::target::{Removal, RemovedDevice, beside_this_program};
+use crate::target::{Removal, RemovedDevice, in_program_folder};
 
 /// `CM_Query_And_Remove_SubTreeW`
 type QueryAndRemove =
@@ -67,9 +67,9 @@ pub fn surprise_remove() -> Result<Removal> {
 
 /// Removes the device without a query. It is restored by installing it again.
 fn unregister(set: &DeviceSet, device: &Member) -> Result<Removal> {
-    let Some(inf) = inf_beside_this_program() else {
+    let Some(inf) = inf_in_program_folder() else {
         return Ok(Removal::Vetoed(
-            "there is no interlock.inf beside this program, from which the device could be installed again".into(),
+            "there is no interlock.inf in the folder of this program, from which the device could be installed again".into(),
         ));
     };
     set.remove(device)?;
@@ -101,9 +101,10 @@ pub fn restore(removed: &RemovedDevice) -> Result {
     wait_for_interface(true)
 }
 
-/// Returns the INF beside this program. The copy in Wine's INF folder cannot be used, since Wine looks for the driver beside the INF.
-fn inf_beside_this_program() -> Option<PathBuf> {
-    let inf = beside_this_program("interlock.inf").ok()?;
+/// Returns the INF in the folder of this program. The copy in Wine's INF folder cannot be used, since Wine looks for the driver in the
+/// folder of the INF.
+fn inf_in_program_folder() -> Option<PathBuf> {
+    let inf = in_program_folder("interlock.inf").ok()?;
     inf.is_file().then_some(inf)
 }
 

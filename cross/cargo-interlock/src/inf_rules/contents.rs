@@ -171,10 +171,10 @@ pub fn sections(inf: &Inf) -> Finding {
     named.extend(models.map(|(name, own)| own.map_or(name.clone(), |own| format!("{name}.{own}"))));
     for install in installs(inf) {
         named.push(install.name.clone());
-        let beside = EXTENSIONS
+        let extensions = EXTENSIONS
             .iter()
             .filter_map(|name| extension(inf, install, name));
-        named.extend(beside.map(|section| section.name.clone()));
+        named.extend(extensions.map(|section| section.name.clone()));
     }
     for line in inf.lines() {
         for (_, first, end) in REFERENCES.iter().filter(|reference| line.is(reference.0)) {

@@ -87,7 +87,7 @@ impl Device for Control {
     }
 }
 
-/// Prints a text of the caller's, which may be anything.
+/// Prints the caller's text, which can have any content.
 fn print(place: &str, text: &[u8], irql: &mut PassiveLevel) {
     let line = [
         "control: ".into(),

@@ -168,13 +168,13 @@ fn two_writers_and_a_closed_handle() {
         let pipe = PIPE.start(kernel);
         let file = &pipe.file;
         let other = pipe.open();
-        let closed = other.read(0, 1);
+        let read = other.read(0, 1);
         let closer = kernel.actor("closer", move || drop(other));
         let writer = pipe.actor("writer", file, |file| count(&file.write(0, b"a")));
         assert_eq!(count(&file.write(0, b"b")), 1);
         assert_eq!(writer.join(), 1);
         closer.join();
-        let end = closed
+        let end = read
             .wait(TIMEOUT)
             .expect("the read of the closed handle ends");
         let taken = usize::from(end.status == STATUS_SUCCESS);

@@ -238,7 +238,7 @@ pub trait Device: Send + Sync + Sized + 'static {
     ///
     /// The state can be the one that the device is in: D3 is requested again when the system goes to sleep.
     ///
-    /// This crate passes the request down and tells the power manager the state of the device (`PoSetPowerState`). Requests are
+    /// This crate passes the request down and reports the state of the device to the power manager (`PoSetPowerState`). Requests are
     /// handled in every state: a driver whose hardware cannot be accessed keeps them on a queue. The states of the device are
     /// requested by the driver of the stack that owns the power policy, which is this one if it makes a
     /// [`PowerPolicy`](crate::PowerPolicy).

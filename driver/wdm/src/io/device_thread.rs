@@ -78,8 +78,8 @@ pub trait ThreadRoutine: Send + Sync + Sized + 'static {
 ///
 /// # What goes wrong in C
 ///
-/// The driver frees the device extension, or is unloaded, while the thread still runs: it sets an event that tells the thread to
-/// stop, and does not wait for the thread object. Or it waits for a variable that the thread sets before it returns, so the driver's
+/// The driver frees the device extension, or is unloaded, while the thread still runs: it sets an event that requests the thread
+/// to stop, and does not wait for the thread object. Or it waits for a variable that the thread sets before it returns, so the driver's
 /// code is freed while the thread runs its last instructions. Or the thread waits for itself, or for a thread that waits for it.
 #[doc(alias = "PsCreateSystemThread")]
 #[doc(alias = "PsTerminateSystemThread")]

@@ -3,9 +3,9 @@
 //! | minor function | action | the request is then |
 //! | --- | --- | --- |
 //! | `QUERY_POWER` | asks the device | passed on, or completed with the device's error |
-//! | `SET_POWER` to less power | tells the device | passed on |
-//! | `SET_POWER` to D0 or S0 | waits for the lower drivers, then tells the device | completed |
-//! | `SET_POWER` to a sleeping state, for the owner of the power policy | tells the device, waits for the lower drivers, requests D3 | completed after D3 is entered |
+//! | `SET_POWER` to less power | notifies the device | passed on |
+//! | `SET_POWER` to D0 or S0 | waits for the lower drivers, then notifies the device | completed |
+//! | `SET_POWER` to a sleeping state, for the owner of the power policy | notifies the device, waits for the lower drivers, requests D3 | completed after D3 is entered |
 //! | any other | none | passed on |
 //!
 //! If the device was removed by surprise, every request is passed on, and the device is not called. After `IRP_MN_REMOVE_DEVICE` was
@@ -227,7 +227,7 @@ unsafe extern "C" fn powered_up<D: Device>(
                 // SAFETY: as above.
                 unsafe { report(object, state) };
             }
-            // The owner of the power policy tells the device after it has recorded the failure.
+            // The owner of the power policy notifies the device after it has recorded the failure.
             (Err(error), PowerState::Device(_)) if !extension.object.power().is_owned() => {
                 device.power_up_failed(error, irql);
             }

@@ -349,7 +349,7 @@ impl Power {
 
     /// Records that a request has failed; if it was a request for D0, the device is notified.
     fn fail(&self, object: &DeviceObject, state: DevicePowerState, error: Error) {
-        let untold = match state {
+        let unreported = match state {
             DevicePowerState::D0 => UNREPORTED,
             _ => 0,
         };
@@ -362,7 +362,7 @@ impl Power {
                 Next::Request(_) => FAILED,
                 _ => 0,
             };
-            state | failed | untold
+            state | failed | unreported
         });
     }
 

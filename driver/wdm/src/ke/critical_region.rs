@@ -26,8 +26,8 @@ impl CriticalRegion {
         unsafe { Self::enter_unchecked() }
     }
 
-    /// Enters a region, unless the thread gets no APC anyway (`KeAreAllApcsDisabled`): it is at `APC_LEVEL` or `DISPATCH_LEVEL`, or in a guarded
-    /// region, and stays there until the routine that calls this returns.
+    /// Enters a region, unless APCs are already disabled for the thread (`KeAreAllApcsDisabled`): the thread is at `APC_LEVEL` or
+    /// `DISPATCH_LEVEL`, or in a guarded region, and stays there until the routine that calls this returns.
     ///
     /// WDK: [KeAreAllApcsDisabled](https://learn.microsoft.com/windows-hardware/drivers/ddi/ntddk/nf-ntddk-keareallapcsdisabled).
     pub(crate) fn enter_if_needed<L: AtMostDispatch>(_irql: &L) -> Option<Self> {

@@ -215,7 +215,7 @@ pub(super) fn completion_against_insertion<F: Family>(kernel: &Arc<Kernel>) {
     });
     let request = harness.send(PEND);
     if completer.join() == STATUS_NOT_FOUND {
-        // The completer ran too early.
+        // The completer found no request, because none was queued yet.
         harness.complete();
     }
     harness.end(&request, &[STATUS_SUCCESS]);

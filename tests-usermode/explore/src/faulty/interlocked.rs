@@ -19,7 +19,7 @@ use crate::harness::PEND;
 pub(super) const FAULTS: &[Fault] = faults! { "interlocked":
     "marked_late", MarkedLate, completion_against_insertion, MarkingInterlockedQueuedIrps,
         "an IRP is marked pending after it was inserted into an interlocked list, when it may have been completed";
-    "marked_when_served", MarkedWhenServed / ServesAtOnce, served_at_once, MarkingInterlockedQueuedIrps,
+    "marked_when_served", MarkedWhenServed / ServesImmediately, served_immediately, MarkingInterlockedQueuedIrps,
         "an IRP is inserted into an interlocked list, which is served immediately, and is marked pending only then";
     "lock_shared", LockShared, completion_against_insertion, InterlockedLock,
         "the lock of an interlocked list is also acquired by KeAcquireSpinLock, with interrupts enabled: an interrupt \
@@ -107,7 +107,7 @@ fn completion_against_insertion<S: Steps>(kernel: &Arc<Kernel>) {
 }
 
 /// One request is sent.
-fn served_at_once<S: Steps>(kernel: &Arc<Kernel>) {
+fn served_immediately<S: Steps>(kernel: &Arc<Kernel>) {
     let harness = set_up::<Interlocked<S>>(kernel);
     harness.end(&harness.send(PEND), &[STATUS_SUCCESS]);
     harness.tear_down();
@@ -126,9 +126,9 @@ impl Steps for MarkedLate {
     }
 }
 
-struct ServesAtOnce;
+struct ServesImmediately;
 
-impl Steps for ServesAtOnce {
+impl Steps for ServesImmediately {
     fn keep(list: &List, irp: Irp) {
         Correct::keep(list, irp);
         complete_oldest::<Self>(list, STATUS_SUCCESS);

@@ -81,12 +81,12 @@ trait Steps: Sized + 'static {
         }
         release(old_irql);
         if !queued {
-            Self::start_at_once(data, irp);
+            Self::start_immediately(data, irp);
         }
     }
 
     /// Starts a request that was not queued.
-    fn start_at_once(data: &Packets, irp: Irp) {
+    fn start_immediately(data: &Packets, irp: Irp) {
         Self::serve(data, irp);
     }
 
@@ -243,7 +243,7 @@ impl Steps for NotDisarmed {
 struct DisarmedBefore;
 
 impl Steps for DisarmedBefore {
-    fn start_at_once(data: &Packets, irp: Irp) {
+    fn start_immediately(data: &Packets, irp: Irp) {
         let old_irql = acquire();
         irp.clear_cancel_routine();
         release(old_irql);

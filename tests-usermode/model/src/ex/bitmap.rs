@@ -14,7 +14,7 @@ use crate::{
     verifier::Rule,
 };
 
-/// What the routines return that find no bits.
+/// The value that a routine returns if it finds no bits.
 const NONE: u32 = u32::MAX;
 
 /// A bitmap of a driver.

@@ -34,7 +34,7 @@ pub(in crate::ex) const POOL_RAISE_IF_ALLOCATION_FAILURE: i32 = 16;
 const STATUS_INVALID_PARAMETER_4: NTSTATUS = 0xc000_00f2_u32.cast_signed();
 const STATUS_INVALID_PARAMETER_5: NTSTATUS = 0xc000_00f3_u32.cast_signed();
 
-/// How many blocks a new list keeps, and the maximum.
+/// The number of freed blocks that a new list keeps at most, and the maximum of this number.
 const DEPTH: u16 = 4;
 const MAXIMUM_DEPTH: u16 = 256;
 

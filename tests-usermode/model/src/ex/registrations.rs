@@ -29,7 +29,7 @@ pub(crate) struct Registration<R> {
     /// The number of the registration, which is not zero.
     pub(crate) number: usize,
     pub(crate) routine: R,
-    /// What the driver identifies the registration by, beside the number: the address of its routine.
+    /// The address of the routine, by which the driver can identify the registration instead of the number.
     pub(crate) address: usize,
     /// The context of the routine.
     pub(crate) context: usize,

@@ -128,8 +128,8 @@ impl Call {
 
     /// Stops the system if a driver is unloaded while an item of `ExQueueWorkItem` is queued. Waits until no routine of such an item runs,
     /// no item of the I/O manager is queued or runs, and no power request of a driver is in progress. The image of the driver stays
-    /// loaded for the latter two. It does not stay loaded for an item of `ExQueueWorkItem`, whose routine may have told the driver that
-    /// it ends and may only have to return.
+    /// loaded for the latter two. It does not stay loaded for an item of `ExQueueWorkItem`, whose routine may have notified the driver of
+    /// its end, and may only have to return.
     pub(crate) fn wait_for_work_items(&self) {
         let items = &self.kernel.ex().work_items;
         if let Some(item) = items.queued_in(0..usize::MAX) {

@@ -319,7 +319,7 @@ pub(super) unsafe fn refuse(call: &Call, context: *mut c_void, address: Option<u
     }
 }
 
-/// What `write_irql` saves of the registers that the host's convention does not keep, below the flags.
+/// The registers that `write_irql` saves, below the flags: RBX, and those that the host's convention does not preserve.
 #[repr(C)]
 struct SavedRegisters {
     rbx: u64,

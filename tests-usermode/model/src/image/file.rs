@@ -122,7 +122,7 @@ impl<'data> File<'data> {
         let blocks = file
             .data_directories()
             .relocation_blocks(data, &file.section_table());
-        // An image without any, which were not stripped, has no address to relocate.
+        // An image whose relocations were not stripped, and that has none, contains no address to relocate.
         let Some(mut blocks) = blocks.map_err(damaged)? else {
             return Ok(());
         };

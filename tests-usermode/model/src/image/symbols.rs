@@ -1,4 +1,4 @@
-//! The functions and source lines of an image: from the PDB beside it, or from DWARF in it, as mingw-w64's compilers make it.
+//! The functions and source lines of an image: from the PDB in its folder, or from the DWARF in the image, as mingw-w64's compilers make it.
 
 use std::{fs::File, path::Path};
 
@@ -23,7 +23,7 @@ pub(super) struct Symbols {
 }
 
 impl Symbols {
-    /// Reads the PDB beside an image. If there is none, or it belongs to another image, reads the image's DWARF. An image
+    /// Reads the PDB in the folder of an image. If there is none, or it belongs to another image, reads the image's DWARF. An image
     /// with neither has no symbols.
     pub(super) fn of(image: &Path, bytes: &[u8]) -> Self {
         let mut this = Self::read(&image.with_extension("pdb"), bytes)

@@ -245,7 +245,7 @@ impl Call {
         record.stack().Control = before | SL_PENDING_RETURNED;
         let status = queue.insert(record.raw(), insert_context);
         if status < 0 {
-            // The driver can have marked it.
+            // The driver may have marked the IRP.
             record.stack().Control = before;
             queue.forget(self, record);
             return (status, false);

@@ -129,7 +129,7 @@ extern "C" fn IoGetDeviceInterfaces(
     if block.is_null() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    // SAFETY: the block is so long.
+    // SAFETY: the block has this length.
     unsafe { block.copy_from_nonoverlapping(units.as_ptr(), units.len()) };
     // SAFETY: the caller passes memory for the address.
     unsafe { list.write(block) };
@@ -175,7 +175,7 @@ extern "C" fn IoRegisterDeviceInterface(
     if buffer.is_null() {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    // SAFETY: the block is so long.
+    // SAFETY: the block has this length.
     unsafe { buffer.copy_from_nonoverlapping(terminated.as_ptr(), terminated.len()) };
     // SAFETY: the block stays until the caller frees it.
     let made = bus::string_of(unsafe { from_raw_parts_mut(buffer, terminated.len()) });

@@ -25,7 +25,7 @@ const LAST_MINOR: u8 = 9;
 const REGINFO_EX: u8 = 0xb;
 
 impl Call {
-    /// Delivers an event to nobody, and frees its block of the nonpaged pool.
+    /// Discards an event, and frees its block of the nonpaged pool.
     fn deliver(&self, event: *mut c_void) -> NTSTATUS {
         self.require_at_most(DISPATCH_LEVEL, Rule::Irql, 0xe5);
         self.require_nonpaged(event);

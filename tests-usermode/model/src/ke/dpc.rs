@@ -122,8 +122,8 @@ impl Processors {
         bit.trailing_zeros()
     }
 
-    /// Records that a step acquires or releases a processor or reads its DPCs. The order of two such steps makes a difference only if a thread
-    /// can have to wait for a processor, or another thread queues DPCs on it.
+    /// Records that a step acquires or releases a processor or reads its DPCs. The order of two such steps matters only if a thread
+    /// may have to wait for a processor, or another thread queues DPCs on it.
     fn touch(&self, kernel: &Kernel) {
         let any_affinity = kernel.ke().any_affinity.load(Ordering::Relaxed);
         let is_full = kernel.threads_so_far() as usize > self.queues.len();

@@ -24,7 +24,7 @@ use crate::{
     verifier::Rule,
 };
 
-/// The most routines of a kind.
+/// The maximum number of routines of a kind.
 const MOST: usize = 64;
 
 const APC_LEVEL: u8 = 1;

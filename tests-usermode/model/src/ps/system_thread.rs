@@ -56,7 +56,7 @@ fn run(mut start: Start) {
     call.require_regions(0, "a system thread");
     call.require_no_mutex("a system thread");
     call.require_not_attached("a system thread");
-    // The thread can have told others that it ends, and still runs in the driver.
+    // The thread may have notified other threads of its end, and still runs code of the driver.
     call.switch_point("a system thread ends", 0);
 }
 

@@ -32,14 +32,14 @@ const ANSWER: [u8; 4] = *b"done";
 
 const NOTHING: u8 = 0;
 const NO_ROUTINE: u8 = 1;
-const GOES_ON: u8 = 2;
-const FREES_AND_GOES_ON: u8 = 3;
-const FREES_WHILE_DOWN: u8 = 4;
+const CONTINUES: u8 = 2;
+const FREES_AND_CONTINUES: u8 = 3;
+const FREES_WHILE_SENT: u8 = 4;
 const FREES_TWICE: u8 = 5;
 const NEVER_FREES: u8 = 6;
 const COMPLETES_OWN: u8 = 7;
 const FEW_LOCATIONS: u8 = 8;
-const REUSES_WHILE_DOWN: u8 = 9;
+const REUSES_WHILE_SENT: u8 = 9;
 const FREES_RECEIVED: u8 = 10;
 const SENDS_FREED: u8 = 11;
 const INITIALISES_ALLOCATED: u8 = 12;
@@ -50,14 +50,14 @@ pub struct Data {
     item: Cell<*mut IO_WORKITEM>,
 }
 
-/// Completes a request with an answer, or with an error if there is no room for it.
+/// Completes a request with an answer, or with an error if the buffer is too small.
 fn answer(irp: *mut IRP) -> NTSTATUS {
     let parameters = nt!(irp::io_control(irp));
     if parameters.output_length == 0 {
         return complete(irp, STATUS_SUCCESS);
     }
     let buffer = nt!(irp::system_buffer(irp));
-    // SAFETY: the buffer has room for the answer, which the test asks for.
+    // SAFETY: the test passes a buffer of the answer's length.
     unsafe { buffer.copy_from(ANSWER.as_ptr(), ANSWER.len()) };
     nt!(irp::set_status(irp, STATUS_SUCCESS));
     nt!(irp::set_information(irp, ANSWER.len()));
@@ -133,18 +133,18 @@ struct Asks<const MISTAKE: u8, const CODE: u32>;
 unsafe extern "C" fn returned<const MISTAKE: u8>(
     device: *mut DEVICE_OBJECT,
     irp: *mut IRP,
-    asked: *mut c_void,
+    received: *mut c_void,
 ) -> NTSTATUS {
     assert!(device.is_null(), "the driver has no stack location in it");
     let status = nt!(irp::status(irp));
-    if MISTAKE != NEVER_FREES && MISTAKE != GOES_ON {
+    if MISTAKE != NEVER_FREES && MISTAKE != CONTINUES {
         free(irp);
     }
     if MISTAKE == FREES_TWICE {
         free(irp);
     }
-    complete(asked.cast(), status);
-    if MISTAKE == GOES_ON || MISTAKE == FREES_AND_GOES_ON {
+    complete(received.cast(), status);
+    if MISTAKE == CONTINUES || MISTAKE == FREES_AND_CONTINUES {
         return STATUS_SUCCESS;
     }
     STATUS_MORE_PROCESSING_REQUIRED
@@ -175,8 +175,8 @@ impl<const MISTAKE: u8, const CODE: u32> Sends for Asks<MISTAKE, CODE> {
         }
         send(device, own);
         match MISTAKE {
-            FREES_WHILE_DOWN => free(own),
-            REUSES_WHILE_DOWN => nt!(IoReuseIrp(own, STATUS_SUCCESS)),
+            FREES_WHILE_SENT => free(own),
+            REUSES_WHILE_SENT => nt!(IoReuseIrp(own, STATUS_SUCCESS)),
             _ => {}
         }
         status
@@ -208,10 +208,10 @@ fn an_irp_returns_to_the_driver_that_created_it() {
     let none = "has no completion routine";
     asks::<NO_ROUTINE, LATER>(Rule::OwnIrp, 0, 0, none);
     let continues = "returns 0x0, not STATUS_MORE_PROCESSING_REQUIRED";
-    asks::<GOES_ON, LATER>(Rule::OwnIrp, 0, 0, continues);
-    asks::<GOES_ON, NOW>(Rule::OwnIrp, 0, 0, continues);
+    asks::<CONTINUES, LATER>(Rule::OwnIrp, 0, 0, continues);
+    asks::<CONTINUES, NOW>(Rule::OwnIrp, 0, 0, continues);
     let freed = "the completion routine has freed";
-    asks::<FREES_AND_GOES_ON, NOW>(Rule::OwnIrp, 0, 0, freed);
+    asks::<FREES_AND_CONTINUES, NOW>(Rule::OwnIrp, 0, 0, freed);
     let completed = "is completed by the driver that has made it";
     let rule = Rule::IoAllocateComplete;
     asks::<COMPLETES_OWN, NOW>(rule, 0, 0, completed);
@@ -221,7 +221,7 @@ fn an_irp_returns_to_the_driver_that_created_it() {
 fn an_irp_is_freed_once_after_it_has_returned() {
     let (rule, io) = (Rule::IoAllocateFree, 0xc9);
     let down = "it is still in use";
-    asks::<FREES_WHILE_DOWN, LATER>(rule, io, 0x20b, down);
+    asks::<FREES_WHILE_SENT, LATER>(rule, io, 0x20b, down);
     let twice = "has freed it before";
     asks::<FREES_TWICE, NOW>(rule, io, 1, twice);
     let received = "the I/O manager has made it";
@@ -242,7 +242,7 @@ fn an_irp_has_a_stack_location_for_each_lower_driver() {
 #[test]
 fn an_irp_is_reused_by_io_reuse_irp_after_it_has_returned() {
     let down = "it was sent, and has not returned";
-    asks::<REUSES_WHILE_DOWN, LATER>(Rule::IoReuseIrp, 0, 0, down);
+    asks::<REUSES_WHILE_SENT, LATER>(Rule::IoReuseIrp, 0, 0, down);
     let again = "IoReuseIrp is for one that is used again";
     asks::<INITIALISES_ALLOCATED, NOW>(Rule::OwnIrp, 0xc9, 0x20d, again);
     holds(one_request::<Reuses>);
@@ -269,7 +269,7 @@ struct Reuses;
 
 /// The context of its IRP.
 struct Rounds {
-    asked: *mut IRP,
+    received: *mut IRP,
     device: *mut DEVICE_OBJECT,
     left: u32,
 }
@@ -296,7 +296,7 @@ unsafe extern "C" fn again(_: *mut DEVICE_OBJECT, irp: *mut IRP, rounds: *mut c_
     free(irp);
     // SAFETY: `control` has made the box, and this is the last round.
     let rounds = unsafe { Box::from_raw(rounds) };
-    complete(rounds.asked, STATUS_SUCCESS);
+    complete(rounds.received, STATUS_SUCCESS);
     STATUS_MORE_PROCESSING_REQUIRED
 }
 
@@ -304,7 +304,7 @@ impl Sends for Reuses {
     fn first(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
         mark(irp);
         let rounds = Rounds {
-            asked: irp,
+            received: irp,
             device,
             left: 1,
         };

@@ -70,10 +70,10 @@ impl<const M: u8, const KIND: u8> Steps for Tries<M, KIND> {
 }
 
 pairs! {
-    fast_mutex_is_released_that_was_not_acquired_at_once:
+    fast_mutex_is_released_that_was_not_acquired_immediately:
         two::<Tries<IGNORES_FAILURE, FAST>>, two::<Tries<CORRECT, FAST>>, FastMutex, "";
-    resource_is_released_that_was_not_acquired_at_once:
+    resource_is_released_that_was_not_acquired_immediately:
         two::<Tries<IGNORES_FAILURE, RESOURCE>>, two::<Tries<CORRECT, RESOURCE>>, Resource, "";
-    spin_lock_is_released_that_was_not_acquired_at_once:
+    spin_lock_is_released_that_was_not_acquired_immediately:
         two::<Tries<IGNORES_FAILURE, SPIN_LOCK>>, two::<Tries<CORRECT, SPIN_LOCK>>, SpinlockRelease, "";
 }

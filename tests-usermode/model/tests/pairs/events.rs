@@ -144,7 +144,7 @@ impl<const M: u8> Steps for Numbers<M> {
         let number = Self::guarded(own, || nt!(RtlFindClearBitsAndSet(map, 1, 0)));
         let block = &own.blocks[number as usize];
         block.store(allocate::<u64>(), SeqCst);
-        // What it does with the block.
+        // The request uses the pool while its block is allocated.
         free(allocate::<u64>());
         free(block.swap(null_mut(), SeqCst));
         Self::guarded(own, || nt!(RtlClearBits(map, number, 1)));
@@ -206,7 +206,7 @@ fn process_starts_as_it_unloads<const M: u8>(kernel: &Arc<Kernel>) {
 const UNREGISTERS_UNDER_MUTEX: u8 = 1;
 
 /// A driver that is notified of device interfaces, and counts them under a mutex.
-struct Told<const M: u8>;
+struct NotifiedOfInterfaces<const M: u8>;
 
 struct Counted {
     mutex: UnsafeCell<KMUTEX>,
@@ -220,7 +220,7 @@ unsafe extern "C" fn counts(_: *mut c_void, mutex: *mut c_void) -> NTSTATUS {
     STATUS_SUCCESS
 }
 
-impl<const M: u8> Steps for Told<M> {
+impl<const M: u8> Steps for NotifiedOfInterfaces<M> {
     type Own = Counted;
 
     fn add(_: *mut DEVICE_OBJECT, own: &Counted) {
@@ -267,9 +267,10 @@ impl<const M: u8> Steps for Told<M> {
     }
 }
 
-fn starts_and_goes<const M: u8>(kernel: &Arc<Kernel>) {
+fn starts_and_is_removed<const M: u8>(kernel: &Arc<Kernel>) {
     // SAFETY: as above.
-    let driver = unsafe { Driver::load(kernel, entry::<Told<M>>) }.expect("DriverEntry");
+    let driver =
+        unsafe { Driver::load(kernel, entry::<NotifiedOfInterfaces<M>>) }.expect("DriverEntry");
     let device = driver.add_device().expect("AddDevice");
     device.start().expect("the device starts");
     device.remove().expect("no file is open");
@@ -286,5 +287,5 @@ pairs! {
     routine_is_removed_after_what_it_fills:
         process_starts_as_it_unloads::<REMOVES_AFTER_LIST>, process_starts_as_it_unloads::<CORRECT>, Pool, "";
     routine_waits_for_the_mutex_under_which_it_is_unregistered:
-        starts_and_goes::<UNREGISTERS_UNDER_MUTEX>, starts_and_goes::<CORRECT>, Hang, "";
+        starts_and_is_removed::<UNREGISTERS_UNDER_MUTEX>, starts_and_is_removed::<CORRECT>, Hang, "";
 }

@@ -140,7 +140,7 @@ unsafe extern "C" fn completed<const M: u8>(
             return STATUS_SUCCESS;
         }
         ACQUIRES_MUTEX => {
-            // SAFETY: the context is that of the dispatch routine, whose own data stays.
+            // SAFETY: the context is that of the dispatch routine, which waits, so its data stays valid.
             let own = unsafe { &*context.cast::<Own>() };
             with_fast_mutex(own.mutex.get(), || ());
         }

@@ -323,7 +323,7 @@ pairs! {
         split::<COUNTS_ONE>, split::<CORRECT>, AssociatedIrp, "IrpCount";
     master_irp_is_completed_by_its_driver_too:
         split::<COMPLETES_MASTER>, split::<CORRECT>, DoubleCompletion, "completed again";
-    associated_irps_are_kept_and_nobody_completes_their_master:
+    associated_irps_are_kept_and_their_master_is_never_completed:
         split::<KEEPS_ASSOCIATED>, split::<HAS_ROUTINE>, IrpProcessingComplete, "";
     associated_irp_is_not_sent:
         split::<KEEPS_ONE_UNSENT>, split::<CORRECT>, IrpProcessingComplete, "";

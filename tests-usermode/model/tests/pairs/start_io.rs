@@ -77,7 +77,7 @@ impl Own {
         let irql = acquire_cancel();
         let irp = self.current.get();
         if irp.is_null() {
-            // The Cancel routine has it, and starts the next.
+            // The Cancel routine owns the IRP, and starts the next one.
             return release_cancel(irql);
         }
         nt!(irp::IoSetCancelRoutine(irp, None));

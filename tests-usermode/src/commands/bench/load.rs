@@ -17,13 +17,13 @@ const ROUNDS: usize = 301;
 
 /// The maximum ratio of the times among the most and the fewest other requests. Cache misses account for that much; a walk
 /// of all pending requests would take thousands of times as long.
-const MOST_GROWTH: f64 = 3.0;
+const MAX_GROWTH: f64 = 3.0;
 
 /// How many requests each of two handles has, of which one is closed, and how much longer closing may take per request with
 /// many than with few.
 const FEW: u32 = 1_000;
 const MANY: u32 = 50_000;
-const MOST_CLOSE_GROWTH: f64 = 5.0;
+const MAX_CLOSE_GROWTH: f64 = 5.0;
 
 /// How long closing the handle with the most requests may take: the shortest of several times, since other programs make it longer.
 ///
@@ -61,7 +61,7 @@ pub fn closing() -> Result {
             format!("closing a handle with {count} requests takes {time:?}, not {LONGEST_CLOSE:?}")
         })?;
     }
-    ensure(each[1] <= each[0] * MOST_CLOSE_GROWTH, || {
+    ensure(each[1] <= each[0] * MAX_CLOSE_GROWTH, || {
         format!("the time of closing grows {:.1} times", each[1] / each[0])
     })
 }
@@ -69,18 +69,21 @@ pub fn closing() -> Result {
 /// Measures, prints a table, and fails if a time grows with the number of pending requests.
 pub fn loaded() -> Result<()> {
     let columns: String = OTHERS.map(|others| format!("{others:>10}")).concat();
-    anstream::println!("\nmicroseconds among others{columns}");
+    anstream::println!(
+        "\nmicroseconds, by the number of other pending requests\n{:25}{columns}",
+        ""
+    );
     let mut grown = Vec::new();
     for (name, queue, measure) in ROWS {
         let mut times = [Duration::ZERO; OTHERS.len()];
         for (time, others) in times.iter_mut().zip(OTHERS) {
-            *time = among(queue, others, measure)?;
+            *time = with_others(queue, others, measure)?;
         }
         let micros = times.map(|time| time.as_secs_f64() * 1e6);
         let shown = micros.map(|micros| format!("{micros:>10.2}")).concat();
         anstream::println!("{name:<25}{shown}");
         let growth = micros[OTHERS.len() - 1] / micros[0];
-        if growth > MOST_GROWTH {
+        if growth > MAX_GROWTH {
             grown.push(format!("{name} {growth:.1} times"));
         }
     }
@@ -98,7 +101,7 @@ const LONGEST_HOLD: Duration = Duration::from_micros(25);
 /// access to memory takes longer.
 const HOLD_ROUNDS: usize = 50;
 
-/// Measures how long the driver's spin locks are held, and fails if that is too long among any number of others.
+/// Measures how long the driver's spin locks are held, and fails if that is too long with any number of other pending requests.
 fn holds() -> Result {
     const SHOWN: usize = 2;
     anstream::println!("\nlongest holds of spin locks, in microseconds of processor time");
@@ -125,7 +128,7 @@ fn holds() -> Result {
             let longest = round.first().map_or(Duration::ZERO, |(time, _)| *time);
             ensure(longest <= LONGEST_HOLD, || {
                 format!(
-                    "among {others} others a spin lock is held for {longest:?}, not {LONGEST_HOLD:?}"
+                    "with {others} other pending requests a spin lock is held for {longest:?}, not {LONGEST_HOLD:?}"
                 )
             })?;
         }
@@ -134,7 +137,7 @@ fn holds() -> Result {
 }
 
 /// Returns the median of a measurement while others are pending.
-fn among(queue: u32, others: u32, measure: fn() -> Result<Duration>) -> Result<Duration> {
+fn with_others(queue: u32, others: u32, measure: fn() -> Result<Duration>) -> Result<Duration> {
     let (handles, requests) = send_others(queue, others)?;
     let mut times = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {

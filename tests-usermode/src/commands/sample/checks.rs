@@ -49,7 +49,7 @@ fn open(interface: (u32, u16, u16, [u8; 8])) -> Result<Device> {
     Device::open_at(&path, Access::ReadWrite)
 }
 
-/// Bytes that are written can be read; reads wait for bytes, and writes for room.
+/// Bytes that are written can be read; reads wait for bytes, and writes for free space.
 pub fn pipe() -> Result {
     const INTERFACE: (u32, u16, u16, [u8; 8]) = (
         0x6b1f_54c2,

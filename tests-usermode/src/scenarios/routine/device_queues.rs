@@ -73,7 +73,7 @@ const REMOVE_BY_KEY: Run = calls! {
     7, [] => NOT_BUSY;
     7, [9] => found(9);
     9, [7] => found(7);
-    // Smaller than all keys, equal to one, between two, equal to two.
+    // A key that is smaller than all, equal to one, between two, and equal to two.
     0, [30, 10, 20, 20] => found(10), [20, 20, 30];
     10, [30, 10, 20, 20] => found(10), [20, 20, 30];
     11, [30, 10, 20, 20] => found(20), [10, 20, 30];

@@ -31,7 +31,7 @@ pub const SCENARIOS: &[Scenario] = routines! {
         calls! {
             0, [0] => number(0), [0];
             5, [10] => number(10), [15];
-            // A carry out of the lower half.
+            // A carry from the lower 32 bits to the upper ones.
             1, [MINUS_ONE] => number(MINUS_ONE), [1 << 32];
             1, [u64::MAX] => number(u64::MAX), [0];
             u64::MAX, [0] => number(0), [u64::MAX];

@@ -22,7 +22,7 @@ pub(super) fn cancel_against_insertion<S: Steps>(kernel: &Arc<Kernel>) {
     let canceller = harness.actor("canceller", &harness.file, File::cancel_all);
     let request = harness.send(PEND);
     if !canceller.join() {
-        // The canceller ran too early.
+        // The cancellation came before the request was queued.
         assert!(request.cancel());
     }
     harness.end(&request, &[STATUS_CANCELLED]);
