@@ -141,7 +141,7 @@ impl<const WHAT: u8, const WAITS: bool> Shared<WHAT, WAITS> {
     fn new(device: *mut DEVICE_OBJECT) -> Box<Self> {
         let mut this = Box::new(Self {
             object: null_mut(),
-            // SAFETY: the queue may be zeroes before it is initialised.
+            // SAFETY: the queue may be zeroed before it is initialised.
             csq: UnsafeCell::new(unsafe { std::mem::zeroed() }),
             event: UnsafeCell::new(common::event()),
             begins: UnsafeCell::new(common::event()),

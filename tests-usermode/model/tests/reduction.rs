@@ -167,7 +167,7 @@ impl Part {
         notes.push(value);
     }
 
-    /// The value that an operation of this thread leaves.
+    /// Returns the value that an operation of this thread writes.
     fn value(&self, step: usize) -> u32 {
         u32::try_from(10 * (self.thread + 1) + step).expect("a small number")
     }
@@ -335,10 +335,10 @@ fn scenario(kernel: &Arc<Kernel>) {
     let objects = Box::into_raw(Box::new(Objects {
         locks: Default::default(),
         variables: Default::default(),
-        // SAFETY: a mutex may be zeroes before it is initialised.
+        // SAFETY: a mutex may be zeroed before it is initialised.
         mutex: UnsafeCell::new(unsafe { std::mem::zeroed() }),
         event: UnsafeCell::new(KEVENT { Header: [0; 3] }),
-        // SAFETY: a semaphore may be zeroes before it is initialised.
+        // SAFETY: a semaphore may be zeroed before it is initialised.
         semaphore: UnsafeCell::new(unsafe { std::mem::zeroed() }),
         number: AtomicI32::new(0),
         long: UnsafeCell::new(0),
@@ -416,8 +416,8 @@ fn count() -> usize {
 #[test]
 fn reduced_search_has_every_outcome() {
     // Random programs with more schedules are left out.
-    const MOST: usize = 30_000;
-    const MOST_REDUCED: usize = 5_000;
+    const MAX: usize = 30_000;
+    const MAX_REDUCED: usize = 5_000;
     let mut random = Random(1);
     let (mut compared, mut all, mut reduced, mut guarded) = (0, 0, 0, 0);
     for number in 0.. {
@@ -431,11 +431,11 @@ fn reduced_search_has_every_outcome() {
             |threads| threads.iter().map(|thread| thread.to_vec()).collect(),
         );
         locked(&PROGRAM).clone_from(&program);
-        let Some((seen, schedules)) = outcomes(Search::every(MOST_REDUCED)) else {
+        let Some((seen, schedules)) = outcomes(Search::every(MAX_REDUCED)) else {
             assert!(chosen.is_none(), "{program:?} is too long");
             continue;
         };
-        let Some((expected, unreduced)) = outcomes(Search::unreduced(MOST)) else {
+        let Some((expected, unreduced)) = outcomes(Search::unreduced(MAX)) else {
             assert!(chosen.is_none(), "{program:?} is too long");
             continue;
         };
@@ -446,7 +446,7 @@ fn reduced_search_has_every_outcome() {
         reduced += schedules;
         if is_guarded {
             let (seen, schedules) =
-                outcomes(Search::guarded(MOST)).expect("it is no longer than unreduced");
+                outcomes(Search::guarded(MAX)).expect("it is no longer than unreduced");
             assert_eq!(seen, expected, "guarded accesses of {program:?}");
             assert!(schedules <= unreduced, "guarded accesses of {program:?}");
             guarded += schedules;
