@@ -246,8 +246,8 @@ fn concurrently<const CODE: u32>(kernel: &Arc<Kernel>) {
             .expect("it opens"),
     );
     let first = send(&file, FORWARD);
-    let theirs = Arc::clone(&file);
-    let other = kernel.actor("other", move || ends_once(&send(&theirs, CODE)));
+    let file_clone = Arc::clone(&file);
+    let other = kernel.actor("other", move || ends_once(&send(&file_clone, CODE)));
     let device = stack.device.clone();
     let remover = kernel.actor("remover", move || device.surprise_remove());
     ends_once(&send(&file, FORWARD));

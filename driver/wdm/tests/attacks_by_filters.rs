@@ -252,8 +252,8 @@ fn a_filter_drops_keeps_and_fails_opens_and_closes() {
 fn opened_and_removed(kernel: &Arc<Kernel>, mode: Mode) {
     with_stack(kernel, |device, own| {
         set(own, mode);
-        let theirs = device.clone();
-        let remover = kernel.actor("remover", move || theirs.surprise_remove());
+        let device_clone = device.clone();
+        let remover = kernel.actor("remover", move || device_clone.surprise_remove());
         if let Ok(file) = device.open_anyway(Access::ReadWrite) {
             count(&file);
         }
@@ -277,8 +277,8 @@ fn a_device_is_removed_while_its_filter_keeps_an_open() {
 fn a_request_returned_in_a_dpc_is_dropped() {
     explore::check(200, |kernel| {
         with_stack(kernel, |device, own| {
-            let theirs = device.clone();
-            let remover = kernel.actor("remover", move || theirs.surprise_remove());
+            let device_clone = device.clone();
+            let remover = kernel.actor("remover", move || device_clone.surprise_remove());
             let sent = own.device_control(IN_A_DPC, &[], Vec::new());
             let end = common::end(&sent);
             let possible = [nt::STATUS_INTERNAL_ERROR, nt::STATUS_DELETE_PENDING];

@@ -259,8 +259,8 @@ fn concurrently<const MINOR: u8, const BUS: u8>(kernel: &Arc<Kernel>) {
             1 => device.bus_answers(MINOR, BusAnswer::Pend),
             _ => {}
         }
-        let theirs = Arc::clone(file);
-        let sender = kernel.actor("sender", move || send(&theirs, QUEUE));
+        let file_clone = Arc::clone(file);
+        let sender = kernel.actor("sender", move || send(&file_clone, QUEUE));
         if MINOR == nt::IRP_MN_REMOVE_DEVICE {
             device.surprise_remove();
         } else {

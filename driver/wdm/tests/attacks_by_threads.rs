@@ -315,8 +315,8 @@ fn an_initialiser_fails_while_its_parts_run() {
 fn a_thread_ends_with_the_request_that_it_serves() {
     explore::check(300, |kernel| {
         common::with_file::<Controlled<Attacked>>(kernel, |device, file| {
-            let theirs = device.clone();
-            let remover = kernel.actor("remover", move || theirs.surprise_remove());
+            let device_clone = device.clone();
+            let remover = kernel.actor("remover", move || device_clone.surprise_remove());
             let sent = file.device_control(PEND, &[], Vec::new());
             remover.join();
             let end = common::end(&sent);

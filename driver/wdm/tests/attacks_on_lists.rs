@@ -120,8 +120,8 @@ fn concurrently<const CODE: u32>(kernel: &Arc<Kernel>) {
             }
         };
         send(file, &[PUSH, PUSH]);
-        let theirs = Arc::clone(file);
-        let other = kernel.actor("other", move || send(&theirs, &[CODE, PUSH]));
+        let file_clone = Arc::clone(file);
+        let other = kernel.actor("other", move || send(&file_clone, &[CODE, PUSH]));
         send(file, &[PUSH, POP, MOVE]);
         device.surprise_remove();
         other.join();

@@ -228,14 +228,14 @@ fn served_request_of_a_removed_device_is_not_made_cancelable() {
 fn closing_a_handle_cancels_the_request_that_is_served() {
     let (stack, file) = started(&kernel());
     let other = stack.open();
-    let mine = serve(&file, 0);
-    let theirs = serve(&other, 1);
+    let of_file = serve(&file, 0);
+    let of_other = serve(&other, 1);
     other.close();
-    assert_eq!(status(&theirs), nt::STATUS_CANCELLED);
-    assert_eq!(mine.status(), None);
+    assert_eq!(status(&of_other), nt::STATUS_CANCELLED);
+    assert_eq!(of_file.status(), None);
     let next = stack.open();
     file.close();
-    assert_eq!(status(&mine), nt::STATUS_CANCELLED);
+    assert_eq!(status(&of_file), nt::STATUS_CANCELLED);
     assert_eq!(complete(&next), (true, 1));
     next.close();
     stack.unload();
@@ -255,8 +255,8 @@ fn cancelled_while_it_ends(kernel: &Arc<Kernel>) {
     let (stack, file) = started(kernel);
     let first = Arc::new(serve(&file, 0));
     let second = serve(&file, 1);
-    let theirs = Arc::clone(&first);
-    let canceller = kernel.actor("canceller", move || theirs.cancel());
+    let first_clone = Arc::clone(&first);
+    let canceller = kernel.actor("canceller", move || first_clone.cancel());
     assert!(complete(&file).0);
     assert!(complete(&file).0);
     canceller.join();
@@ -270,8 +270,8 @@ fn cancelled_while_it_ends(kernel: &Arc<Kernel>) {
 fn cancelled_while_it_is_started(kernel: &Arc<Kernel>) {
     let (stack, file) = started(kernel);
     let file = Arc::new(file);
-    let theirs = Arc::clone(&file);
-    let canceller = kernel.actor("canceller", move || theirs.cancel_all());
+    let file_clone = Arc::clone(&file);
+    let canceller = kernel.actor("canceller", move || file_clone.cancel_all());
     let request = serve(&file, 0);
     canceller.join();
     complete(&file);
@@ -284,8 +284,8 @@ fn cancelled_while_its_handle_is_closed(kernel: &Arc<Kernel>) {
     let (stack, file) = started(kernel);
     let other = stack.open();
     let request = Arc::new(serve(&file, 0));
-    let theirs = Arc::clone(&request);
-    let canceller = kernel.actor("canceller", move || theirs.cancel());
+    let request_clone = Arc::clone(&request);
+    let canceller = kernel.actor("canceller", move || request_clone.cancel());
     let completer = kernel.actor("completer", move || {
         complete(&other);
     });
@@ -301,8 +301,8 @@ fn cancelled_while_the_device_is_removed(kernel: &Arc<Kernel>) {
     let (stack, file) = started(kernel);
     let first = Arc::new(serve(&file, 0));
     let second = serve(&file, 1);
-    let theirs = Arc::clone(&first);
-    let canceller = kernel.actor("canceller", move || theirs.cancel());
+    let first_clone = Arc::clone(&first);
+    let canceller = kernel.actor("canceller", move || first_clone.cancel());
     stack.device.surprise_remove();
     canceller.join();
     assert_eq!(status(&second), nt::STATUS_DELETE_PENDING);
@@ -316,8 +316,8 @@ fn cancelled_while_the_device_is_removed(kernel: &Arc<Kernel>) {
 fn cancelled_while_it_is_dropped(kernel: &Arc<Kernel>) {
     let (stack, file) = started(kernel);
     let request = Arc::new(serve(&file, 0));
-    let theirs = Arc::clone(&request);
-    let canceller = kernel.actor("canceller", move || theirs.cancel());
+    let request_clone = Arc::clone(&request);
+    let canceller = kernel.actor("canceller", move || request_clone.cancel());
     control(&file, DROP);
     canceller.join();
     let possible = [nt::STATUS_CANCELLED, NtStatus::INTERNAL_ERROR.to_raw()];

@@ -322,8 +322,8 @@ fn user_mode_changes_its_buffer_at_any_time() {
     let explored = explore(Search::every(10_000), |kernel| {
         common::with_file::<Controlled<Twice>>(kernel, |_, file| {
             let pending = Arc::new(file.device_control(SUM_IN, &[], vec![1; 16]));
-            let theirs = Arc::clone(&pending);
-            let writer = kernel.actor("writer", move || theirs.write_buffer(0, &[2]));
+            let pending_clone = Arc::clone(&pending);
+            let writer = kernel.actor("writer", move || pending_clone.write_buffer(0, &[2]));
             let read = end(&file.device_control(SUM_BUFFERED, &[], vec![0; 2]));
             writer.join();
             let twice = [read.output[0], read.output[1]];

@@ -148,14 +148,14 @@ fn closing_a_handle_cancels_its_requests() {
     let stack = started(&kernel());
     let (file, other) = (stack.open(), stack.open());
     // More than are examined under one acquisition of the lock.
-    let mine: Vec<_> = (0..150).map(|_| send(&file, HOLD)).collect();
-    let theirs: Vec<_> = (0..150).map(|_| send(&other, HOLD)).collect();
+    let of_file: Vec<_> = (0..150).map(|_| send(&file, HOLD)).collect();
+    let of_other: Vec<_> = (0..150).map(|_| send(&other, HOLD)).collect();
     let mixed: Vec<_> = (0..150)
         .map(|_| [send(&file, HOLD), send(&other, HOLD)])
         .collect();
     file.close_handle();
     let (cancelled, kept): (Vec<_>, Vec<_>) = mixed.into_iter().map(|[a, b]| (a, b)).unzip();
-    for request in mine.iter().chain(&cancelled) {
+    for request in of_file.iter().chain(&cancelled) {
         assert_eq!(request.status(), Some(nt::STATUS_CANCELLED));
     }
     file.close();
@@ -167,11 +167,11 @@ fn closing_a_handle_cancels_its_requests() {
         assert!(waiting.cancel());
         next.close();
     }
-    for request in theirs.iter().chain(&kept) {
+    for request in of_other.iter().chain(&kept) {
         assert_eq!(request.status(), None);
     }
     stack.device.surprise_remove();
-    for request in theirs.iter().chain(&kept) {
+    for request in of_other.iter().chain(&kept) {
         assert_eq!(status(request), nt::STATUS_DELETE_PENDING);
     }
     other.close();
@@ -209,8 +209,8 @@ fn resumed_cancelled_and_removed(kernel: &Arc<Kernel>) {
     let file = stack.open();
     let waiting = Arc::new(send(&file, HOLD));
     assert_eq!(send(&file, RESUME).answer(), 0);
-    let theirs = Arc::clone(&waiting);
-    let canceller = kernel.actor("canceller", move || theirs.cancel());
+    let waiting_clone = Arc::clone(&waiting);
+    let canceller = kernel.actor("canceller", move || waiting_clone.cancel());
     stack.device.surprise_remove();
     canceller.join();
     let possible = [0, nt::STATUS_CANCELLED, nt::STATUS_DELETE_PENDING];
@@ -225,8 +225,8 @@ fn sent_while_its_handle_is_closed(kernel: &Arc<Kernel>) {
     let stack = started(kernel);
     let file = Arc::new(stack.open());
     let waiting = Arc::new(send(&file, HOLD));
-    let theirs = Arc::clone(&file);
-    let sender = kernel.actor("sender", move || status(&send(&theirs, HOLD)));
+    let file_clone = Arc::clone(&file);
+    let sender = kernel.actor("sender", move || status(&send(&file_clone, HOLD)));
     let first = Arc::clone(&waiting);
     let canceller = kernel.actor("canceller", move || first.cancel());
     file.close_handle();
@@ -266,8 +266,8 @@ fn closed_between_two_filters(kernel: &Arc<Kernel>) {
 fn removed_between_two_filters(kernel: &Arc<Kernel>) {
     let (stack, file, waiting) = two_filters(kernel);
     let waiting = Arc::new(waiting);
-    let theirs = Arc::clone(&waiting);
-    let canceller = kernel.actor("canceller", move || theirs.cancel());
+    let waiting_clone = Arc::clone(&waiting);
+    let canceller = kernel.actor("canceller", move || waiting_clone.cancel());
     stack.device.surprise_remove();
     canceller.join();
     let possible = [nt::STATUS_CANCELLED, nt::STATUS_DELETE_PENDING];

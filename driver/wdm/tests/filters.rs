@@ -468,9 +468,9 @@ fn device_that_a_filter_does_not_serve_works_without_it() {
 /// One request is forwarded and returns, while another one completes it in the function driver.
 fn released_by_another_thread(kernel: &Arc<Kernel>, function: u32) {
     let opened = Opened::new(kernel);
-    let theirs = Arc::clone(&opened.file);
+    let file_clone = Arc::clone(&opened.file);
     let releaser = kernel.actor("releaser", move || {
-        let sent = theirs.device_control(code(FORWARD | RELEASE), &[], vec![0; 8]);
+        let sent = file_clone.device_control(code(FORWARD | RELEASE), &[], vec![0; 8]);
         end(&sent).0
     });
     let pending = opened.send(function | PEND);

@@ -179,8 +179,8 @@ fn resumed_cancelled_and_removed(kernel: &Arc<Kernel>, code: u32) {
     let (stack, file) = started(kernel);
     let waiting = Arc::new(send(&file, code));
     assert_eq!(send(&file, RESUME).answer(), 0);
-    let theirs = Arc::clone(&waiting);
-    let canceller = kernel.actor("canceller", move || theirs.cancel());
+    let waiting_clone = Arc::clone(&waiting);
+    let canceller = kernel.actor("canceller", move || waiting_clone.cancel());
     stack.device.surprise_remove();
     canceller.join();
     let end = end(&waiting);

@@ -76,11 +76,11 @@ fn a_request_that_is_kept_at_dispatch_level_is_completed() {
         // The sender's reference, so that the device object stays.
         // SAFETY: the device is not removed yet.
         unsafe { nt::ObfReferenceObject(object) };
-        let theirs = device.clone();
+        let device_clone = device.clone();
         let sender = kernel.actor("sender", move || {
             // SAFETY: the IRQL is lowered below.
             let old = unsafe { nt::KeRaiseIrqlToDpcLevel() };
-            let sent = theirs.internal_device_control(CODE, &[], Vec::new());
+            let sent = device_clone.internal_device_control(CODE, &[], Vec::new());
             // SAFETY: the IRQL was raised above.
             unsafe { nt::KeLowerIrql(old) };
             sent
@@ -162,8 +162,8 @@ fn a_request_returned_after_the_lower_driver_was_removed_is_completed() {
 
 /// Removes the device, whose lower driver completes its request when the removal waits for it.
 fn complete_during_removal<const TEST: usize>(kernel: &Arc<Kernel>, stack: &Stack) {
-    let theirs = stack.device.clone();
-    let remover = kernel.actor("remover", move || theirs.surprise_remove());
+    let device_clone = stack.device.clone();
+    let remover = kernel.actor("remover", move || device_clone.surprise_remove());
     // Usually, the removal waits for the request by then. Otherwise the test covers less.
     thread::sleep(Duration::from_millis(200));
     let lower = kernel.actor("lower driver", || {
@@ -296,8 +296,8 @@ fn a_request_that_is_kept_during_a_change_of_power_is_completed() {
         // SAFETY: the device is not removed yet.
         unsafe { nt::ObfReferenceObject(object) };
         let sent = stack.device.internal_device_control(CODE, &[], Vec::new());
-        let theirs = stack.device.clone();
-        let power_manager = kernel.actor("power manager", move || theirs.set_power(D0));
+        let device_clone = stack.device.clone();
+        let power_manager = kernel.actor("power manager", move || device_clone.set_power(D0));
         stack.device.remove().expect("no file is open");
         power_manager.join();
         // SAFETY: the reference was made above.
@@ -318,8 +318,8 @@ fn removed_while<T: 'static>(
     let stack = start::<Begins>(kernel);
     let (open, other) = (stack.open(), Arc::new(stack.open()));
     let sent = stack.device.internal_device_control(CODE, &[], Vec::new());
-    let (theirs, device, file) = (Arc::clone(kernel), stack.device.clone(), other.clone());
-    let actor = kernel.actor("actor", move || drop(act(&theirs, &device, &file)));
+    let (kernel_clone, device, file) = (Arc::clone(kernel), stack.device.clone(), other.clone());
+    let actor = kernel.actor("actor", move || drop(act(&kernel_clone, &device, &file)));
     stack.device.surprise_remove();
     actor.join();
     let end = sent.wait(TIMEOUT).map(|end| end.status);

@@ -86,9 +86,9 @@ impl Device for Bank {
 
 fn transfer_both_ways(kernel: &Arc<Kernel>) {
     with_file::<Bank>(kernel, |_, file| {
-        let theirs = Arc::clone(file);
+        let file_clone = Arc::clone(file);
         let other = kernel.actor("other", move || {
-            theirs.device_control(BACK, &[], Vec::new()).answer()
+            file_clone.device_control(BACK, &[], Vec::new()).answer()
         });
         let status = file.device_control(TO, &[], Vec::new()).answer();
         assert_eq!((status, other.join()), (0, 0));

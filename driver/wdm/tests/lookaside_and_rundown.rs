@@ -119,8 +119,8 @@ fn owner_is_stored_only_in_an_empty_place() {
 fn one_owner_is_stored_in_any_order() {
     explore::check(2_000, |kernel| {
         with_file::<Controlled<All>>(kernel, |_, file| {
-            let theirs = Arc::clone(file);
-            let other = kernel.actor("other", move || request(&theirs, SET_IF_EMPTY, 1));
+            let file_clone = Arc::clone(file);
+            let other = kernel.actor("other", move || request(&file_clone, SET_IF_EMPTY, 1));
             let refused = [request(file, SET_IF_EMPTY, 2), other.join()];
             let stored = request(file, EXCHANGE, 3);
             let one = [[NOTHING, 1], [2, NOTHING]].contains(&refused);
@@ -144,17 +144,20 @@ fn value_that_was_run_down_is_not_accessed() {
 fn items_are_popped_once_in_any_order() {
     explore::check(2_000, |kernel| {
         with_file::<Controlled<All>>(kernel, |_, file| {
-            let theirs = Arc::clone(file);
+            let file_clone = Arc::clone(file);
             let other = kernel.actor("other", move || {
-                request(&theirs, PUSH, 1);
-                [request(&theirs, POP, 0), request(&theirs, EXCHANGE, 4)]
+                request(&file_clone, PUSH, 1);
+                [
+                    request(&file_clone, POP, 0),
+                    request(&file_clone, EXCHANGE, 4),
+                ]
             });
             request(file, PUSH, 2);
-            let mine = request(file, POP, 0);
+            let popped = request(file, POP, 0);
             let exchanged = request(file, EXCHANGE, 5);
             let [other, other_exchanged] = other.join();
-            kernel.verify(mine + other == 3, || {
-                format!("{mine} and {other} were popped")
+            kernel.verify(popped + other == 3, || {
+                format!("{popped} and {other} were popped")
             });
             let first = [exchanged, other_exchanged].contains(&NOTHING);
             kernel.verify(first, || "both found an owner".into());
@@ -166,15 +169,18 @@ fn items_are_popped_once_in_any_order() {
 fn value_is_run_down_once_in_any_order() {
     explore::check(2_000, |kernel| {
         with_file::<Controlled<All>>(kernel, |_, file| {
-            let theirs = Arc::clone(file);
+            let file_clone = Arc::clone(file);
             let other = kernel.actor("other", move || {
-                [request(&theirs, ACCESS, 0), request(&theirs, RUN_DOWN, 0)]
+                [
+                    request(&file_clone, ACCESS, 0),
+                    request(&file_clone, RUN_DOWN, 0),
+                ]
             });
-            let mine = request(file, RUN_DOWN, 0);
-            let [access, theirs] = other.join();
+            let first = request(file, RUN_DOWN, 0);
+            let [access, second] = other.join();
             let accessed = access == 7 || access == NOTHING;
-            let once = [mine, theirs].contains(&8) && [mine, theirs].contains(&NOTHING);
-            kernel.verify(accessed && once, || format!("{access} {mine} {theirs}"));
+            let once = [first, second].contains(&8) && [first, second].contains(&NOTHING);
+            kernel.verify(accessed && once, || format!("{access} {first} {second}"));
         });
     });
 }

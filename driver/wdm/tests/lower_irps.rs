@@ -448,9 +448,9 @@ fn cancelled_while_it_is_completed(kernel: &Arc<Kernel>) {
     let (stack, file) = Stack::started(kernel);
     let file = Arc::new(file);
     let first = start_request(&file, SEND, HANG);
-    let theirs = Arc::clone(&file);
+    let file_clone = Arc::clone(&file);
     let canceller = kernel.actor("canceller", move || {
-        end(&start_request(&theirs, CANCEL, 0)).0
+        end(&start_request(&file_clone, CANCEL, 0)).0
     });
     assert_eq!(end(&start_request(&file, FINISH, 0)).0, 0);
     let second = start_request(&file, SEND, NEXT);
@@ -497,9 +497,9 @@ fn cancelled_while_the_device_is_removed(kernel: &Arc<Kernel>) {
     let (stack, file) = Stack::started(kernel);
     let file = Arc::new(file);
     let first = start_request(&file, SEND, HANG);
-    let theirs = Arc::clone(&file);
+    let file_clone = Arc::clone(&file);
     let canceller = kernel.actor("canceller", move || {
-        end(&start_request(&theirs, CANCEL, 0));
+        end(&start_request(&file_clone, CANCEL, 0));
     });
     stack.device.surprise_remove();
     canceller.join();
@@ -515,9 +515,9 @@ fn cancelled_while_the_device_is_removed(kernel: &Arc<Kernel>) {
 fn sent_while_the_device_is_removed(kernel: &Arc<Kernel>, code: u32, input: u32) {
     let (stack, file) = Stack::started(kernel);
     let file = Arc::new(file);
-    let theirs = Arc::clone(&file);
+    let file_clone = Arc::clone(&file);
     let sender = kernel.actor("sender", move || {
-        end(&start_request(&theirs, code, input)).0
+        end(&start_request(&file_clone, code, input)).0
     });
     stack.device.surprise_remove();
     let status = sender.join();

@@ -139,9 +139,9 @@ fn filter_completes_a_request_with_the_answer_to_its_own() {
 fn removed_while_its_request_is_sent(kernel: &Arc<Kernel>) {
     let stack = stack(kernel);
     let file = Arc::new(open(&stack));
-    let theirs = Arc::clone(&file);
+    let file_clone = Arc::clone(&file);
     let sender = kernel.actor("sender", move || {
-        end(&theirs.device_control(SEND_NEXT, &[], vec![0; 4])).status
+        end(&file_clone.device_control(SEND_NEXT, &[], vec![0; 4])).status
     });
     stack.device.surprise_remove();
     let status = sender.join();

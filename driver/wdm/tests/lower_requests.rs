@@ -304,8 +304,8 @@ fn buffers_are_passed_as_the_lower_device_requires() {
 fn sent_while_the_device_is_removed(kernel: &Arc<Kernel>, code: u32, expected: i32) {
     let (stack, file) = started(kernel);
     let file = Arc::new(file);
-    let theirs = Arc::clone(&file);
-    let sender = kernel.actor("sender", move || send_to_lower(&theirs, code));
+    let file_clone = Arc::clone(&file);
+    let sender = kernel.actor("sender", move || send_to_lower(&file_clone, code));
     stack.device.surprise_remove();
     let status = sender.join();
     let possible = [

@@ -61,8 +61,8 @@ impl Device for Pair {
 
 fn read_against_write(kernel: &Arc<Kernel>) {
     with_file::<Pair>(kernel, |_, file| {
-        let theirs = Arc::clone(file);
-        let write = move || theirs.device_control(WRITE, &[], Vec::new()).answer();
+        let file_clone = Arc::clone(file);
+        let write = move || file_clone.device_control(WRITE, &[], Vec::new()).answer();
         let writer = kernel.actor("writer", write);
         let reader = file.device_control(READ, &[], Vec::new()).answer();
         assert_eq!(

@@ -222,11 +222,11 @@ fn cleanup_cancels_the_waiting_requests_of_its_file_and_keeps_the_order_of_the_o
     let driver = load();
     let served = pend(&driver, 2, 1);
     let [low, high] = [1, 3].map(|key| pend(&driver, key, 2));
-    let [mine, mine_too] = [1, 3].map(|key| pend(&driver, key, 1));
+    let [first_of_file, second_of_file] = [1, 3].map(|key| pend(&driver, key, 1));
     let taken = pend(&driver, 2, 1);
     let cancelling = taken.begin_cancel();
     driver.close(1);
-    assert_eq!(ends([&mine, &mine_too]), [CANCELLED; 2]);
+    assert_eq!(ends([&first_of_file, &second_of_file]), [CANCELLED; 2]);
     assert_eq!(ends([&served, &low, &high, &taken]), [None; 4]);
     assert!(cancelling.finish());
     assert_eq!(taken.status(), CANCELLED);

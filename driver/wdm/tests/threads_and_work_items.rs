@@ -186,8 +186,8 @@ fn high_importance_runs_first() {
 fn thread_and_work_item_end_with_their_device() {
     explore::check(2_000, |kernel| {
         with_file::<Controlled<All>>(kernel, |_, file| {
-            let theirs = Arc::clone(file);
-            let other = kernel.actor("other", move || status(&theirs, QUEUE));
+            let file_clone = Arc::clone(file);
+            let other = kernel.actor("other", move || status(&file_clone, QUEUE));
             status(file, WAKE);
             status(file, QUEUE);
             other.join();
@@ -199,10 +199,10 @@ fn thread_and_work_item_end_with_their_device() {
 fn mutex_lends_its_value_to_one_thread_at_a_time() {
     explore::check(2_000, |kernel| {
         with_file::<Controlled<All>>(kernel, |_, file| {
-            let theirs = Arc::clone(file);
-            let other = kernel.actor("other", move || u32::from(status(&theirs, ADD) == 0));
-            let mine = u32::from(status(file, ADD) == 0);
-            let added = mine + other.join();
+            let file_clone = Arc::clone(file);
+            let other = kernel.actor("other", move || u32::from(status(&file_clone, ADD) == 0));
+            let own = u32::from(status(file, ADD) == 0);
+            let added = own + other.join();
             let read = file.device_control(READ, &[], vec![0; 4]);
             let end = common::end(&read);
             kernel.verify(added >= 1 && end.output == added.to_le_bytes(), || {

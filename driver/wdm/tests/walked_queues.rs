@@ -94,8 +94,8 @@ fn searched(kernel: &Arc<Kernel>) {
     let pend = |code| file.device_control(code, &[], Vec::new());
     let waiting: Vec<_> = (0..TAKEN + 2).map(|_| pend(WAIT)).collect();
     let last = pend(LAST);
-    let theirs = Arc::clone(&file);
-    let taker = kernel.actor("taker", move || send(&theirs, TAKE));
+    let file_clone = Arc::clone(&file);
+    let taker = kernel.actor("taker", move || send(&file_clone, TAKE));
     assert_eq!(send(&file, FIND), 0, "a request is not found");
     assert_eq!(taker.join(), 0);
     assert_eq!(last.status(), Some(0));
@@ -133,9 +133,9 @@ fn queue_is_purged_on_the_processor_of_a_thread_that_searches_it() {
         let waiting: Vec<_> = (0..20 * TAKEN)
             .map(|_| file.device_control(WAIT, &[], Vec::new()))
             .collect();
-        let theirs = Arc::clone(&file);
+        let file_clone = Arc::clone(&file);
         SEARCHES.store(false, Ordering::Relaxed);
-        let searcher = kernel.actor("searcher", move || send(&theirs, SEARCH));
+        let searcher = kernel.actor("searcher", move || send(&file_clone, SEARCH));
         while !SEARCHES.load(Ordering::Relaxed) {
             sleep(Duration::from_micros(100));
         }

@@ -171,9 +171,9 @@ let kernel = Kernel::new(Config {
     on_violation: OnViolation::Halt,
     ..Config::default()
 });
-let theirs = Arc::clone(&kernel);
+let kernel_clone = Arc::clone(&kernel);
 std::thread::spawn(move || {
-    let driver = unsafe { Driver::load(&theirs, driver_entry) }.unwrap();
+    let driver = unsafe { Driver::load(&kernel_clone, driver_entry) }.unwrap();
     let _device = driver.add_device().unwrap();
     // The device was not removed.
     driver.unload();

@@ -57,9 +57,9 @@ fn filtered<const SAFE: bool>(kernel: &Arc<Kernel>) {
         file,
         ..
     } = Stage::set::<Function>(kernel);
-    let theirs = Arc::clone(&file);
+    let file_clone = Arc::clone(&file);
     let sender = kernel.actor("sender", move || {
-        end_of(&theirs.device_control(FIRST, &[], Vec::new()))
+        end_of(&file_clone.device_control(FIRST, &[], Vec::new()))
     });
     // SAFETY: the entry point is that of a driver on `nt`; the model detects its mistakes.
     let filter = unsafe { Driver::load(kernel, entry::<Filter<SAFE>>) }.expect("DriverEntry");
@@ -126,8 +126,10 @@ fn opened<const AFTER: bool>(kernel: &Arc<Kernel>) {
     // SAFETY: the entry point is that of a driver on `nt`; the model detects its mistakes.
     let driver = unsafe { Driver::load(kernel, entry::<Enables<AFTER>>) }.expect("DriverEntry");
     let device = Arc::new(driver.add_device().expect("AddDevice"));
-    let theirs = Arc::clone(&device);
-    let opener = kernel.actor("opener", move || theirs.open(Access::ReadWrite).map(drop));
+    let device_clone = Arc::clone(&device);
+    let opener = kernel.actor("opener", move || {
+        device_clone.open(Access::ReadWrite).map(drop)
+    });
     device.start().expect("the device starts");
     let result = opener.join();
     let is_right = matches!(result, Ok(()) | Err(STATUS_OBJECT_NAME_NOT_FOUND));

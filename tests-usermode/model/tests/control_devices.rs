@@ -273,11 +273,11 @@ unsafe extern "C" fn opened_early(driver: *mut DRIVER_OBJECT, _: *mut UNICODE_ST
 #[test]
 fn device_is_not_opened_before_driver_entry_has_returned() {
     let kernel = Kernel::new(Config::default());
-    let theirs = Arc::clone(&kernel);
+    let kernel_clone = Arc::clone(&kernel);
     let opener = thread::spawn(move || {
         let mut seen = Vec::new();
         loop {
-            let status = status(&theirs, r"\\.\Named", Access::Read, User::System);
+            let status = status(&kernel_clone, r"\\.\Named", Access::Read, User::System);
             if seen.last() != Some(&status) {
                 seen.push(status);
             }

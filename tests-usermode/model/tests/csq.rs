@@ -228,8 +228,8 @@ impl<const MISTAKE: u8> Steps for Queues<MISTAKE> {
 fn queued_cancelled_and_taken<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
     let stage = Stage::set::<Queues<MISTAKE>>(kernel);
     let queued = Arc::new(stage.send(FIRST));
-    let theirs = Arc::clone(&queued);
-    let canceller = kernel.actor("canceller", move || theirs.cancel());
+    let queued_clone = Arc::clone(&queued);
+    let canceller = kernel.actor("canceller", move || queued_clone.cancel());
     let taken = end_of(&stage.send(SECOND));
     canceller.join();
     let expected = if taken == STATUS_SUCCESS {

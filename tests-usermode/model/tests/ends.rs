@@ -261,8 +261,8 @@ fn found_soon(scenario: fn(&Arc<Kernel>)) -> Violation {
         hang_after: Duration::from_millis(200),
         ..Config::default()
     });
-    let theirs = Arc::clone(&kernel);
-    std::thread::spawn(move || scenario(&theirs));
+    let kernel_clone = Arc::clone(&kernel);
+    std::thread::spawn(move || scenario(&kernel_clone));
     for _ in 0..10_000 {
         if let Some(violation) = kernel.violation() {
             return violation.clone();

@@ -35,9 +35,9 @@ fn loads<const SET: bool>(kernel: &Arc<Kernel>) {
 }
 
 fn promises<const HOLDS: bool>(kernel: &Arc<Kernel>) {
-    let theirs = Arc::clone(kernel);
+    let kernel_clone = Arc::clone(kernel);
     let actor = kernel.actor("actor", move || {
-        theirs.verify(HOLDS, || "this holds".into());
+        kernel_clone.verify(HOLDS, || "this holds".into());
     });
     actor.join();
 }

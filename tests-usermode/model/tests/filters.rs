@@ -241,10 +241,10 @@ impl Filter for Waits {
 fn live<F: Filter>(kernel: &Arc<Kernel>) {
     let stage = start::<F>(kernel);
     assert_eq!(end_of(&stage.send(NOW)), STATUS_SUCCESS);
-    let theirs = Arc::clone(&stage.file);
+    let file_clone = Arc::clone(&stage.file);
     let completer = F::WAITS.then(|| {
         kernel.actor("completer", move || {
-            let complete = || theirs.device_control(COMPLETE, &[], Vec::new());
+            let complete = || file_clone.device_control(COMPLETE, &[], Vec::new());
             while complete().answer() != STATUS_SUCCESS {
                 std::thread::yield_now();
             }
@@ -262,9 +262,9 @@ fn live<F: Filter>(kernel: &Arc<Kernel>) {
 /// Sends a request that another thread completes during the call or later.
 fn once<F: Filter>(kernel: &Arc<Kernel>) {
     let stage = start::<F>(kernel);
-    let theirs = Arc::clone(&stage.file);
+    let file_clone = Arc::clone(&stage.file);
     let completer = kernel.actor("completer", move || {
-        end_of(&theirs.device_control(COMPLETE, &[], Vec::new()))
+        end_of(&file_clone.device_control(COMPLETE, &[], Vec::new()))
     });
     let pended = stage.send(PEND);
     if completer.join() == STATUS_NOT_FOUND {

@@ -153,9 +153,9 @@ fn periodic_timer_does_not_hide_a_hang() {
         ..Config::default()
     });
     let (sender, receiver) = mpsc::channel::<()>();
-    let theirs = Arc::clone(&kernel);
+    let kernel_clone = Arc::clone(&kernel);
     thread::spawn(move || {
-        run(&theirs, waits);
+        run(&kernel_clone, waits);
         drop(sender);
     });
     for _ in 0..600 {

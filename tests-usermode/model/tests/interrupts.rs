@@ -330,9 +330,9 @@ fn interrupts_and_is_removed<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
 fn interrupts_during_removal<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
     let (driver, device) = start::<MISTAKE>(kernel);
     set_register(kernel);
-    let theirs = Arc::clone(kernel);
+    let kernel_clone = Arc::clone(kernel);
     let other = kernel.actor("interrupt", move || {
-        theirs.interrupt(VECTOR);
+        kernel_clone.interrupt(VECTOR);
     });
     device.remove().expect("no file is open");
     other.join();
@@ -383,10 +383,10 @@ fn dpc_uses_the_interrupt_object_while_it_is_connected() {
 /// Two interrupts, while the DPC of the first can run.
 fn interrupts_twice<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
     let (driver, device) = start::<MISTAKE>(kernel);
-    let theirs = Arc::clone(kernel);
+    let kernel_clone = Arc::clone(kernel);
     let other = kernel.actor("interrupt", move || {
-        set_register(&theirs);
-        theirs.interrupt(VECTOR);
+        set_register(&kernel_clone);
+        kernel_clone.interrupt(VECTOR);
     });
     set_register(kernel);
     kernel.interrupt(VECTOR);
@@ -402,10 +402,10 @@ fn dpc_takes_what_the_service_routine_inserts_under_its_lock() {
 }
 
 fn interrupts_during_start<const MISTAKE: u8>(kernel: &Arc<Kernel>) {
-    let theirs = Arc::clone(kernel);
+    let kernel_clone = Arc::clone(kernel);
     let other = kernel.actor("interrupt", move || {
-        set_register(&theirs);
-        theirs.interrupt(VECTOR);
+        set_register(&kernel_clone);
+        kernel_clone.interrupt(VECTOR);
     });
     let (driver, device) = start::<MISTAKE>(kernel);
     other.join();

@@ -77,8 +77,8 @@ impl<const TWICE: bool> Steps for Reads<TWICE> {
 fn cancelled<const TWICE: bool>(kernel: &Arc<Kernel>) {
     let stage = Stage::set::<Reads<TWICE>>(kernel);
     let request = Arc::new(stage.send(FIRST));
-    let theirs = Arc::clone(&request);
-    let canceller = kernel.actor("canceller", move || theirs.cancel());
+    let request_clone = Arc::clone(&request);
+    let canceller = kernel.actor("canceller", move || request_clone.cancel());
     end_of(&stage.send(SECOND));
     canceller.join();
     end_of(&request);

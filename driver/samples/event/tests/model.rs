@@ -95,10 +95,10 @@ fn closed_handle_ends_its_notifications() {
         let event = kernel.create_event();
         let request = notify(&other, None, 1000);
         notify(&other, Some(&event), 1000);
-        let mine = notify(file, None, 2000);
+        let request_of_file = notify(file, None, 2000);
         other.close();
         assert_eq!(request.status(), Some(STATUS_CANCELLED));
-        assert_eq!(end(&mine), STATUS_SUCCESS);
+        assert_eq!(end(&request_of_file), STATUS_SUCCESS);
         assert!(!event.is_set());
     });
 }

@@ -410,7 +410,7 @@ impl Extension {
     pub(crate) unsafe fn tear_down<D, F: Send + Sync + 'static>(&self, irql: &mut PassiveLevel) {
         // SAFETY: this is called once.
         unsafe { self.late.wait(irql) };
-        // SAFETY: the files' state is an `F`, and no IRP of theirs has a hold of the remove lock.
+        // SAFETY: the files' state is an `F`, and none of their IRPs has a hold of the remove lock.
         unsafe { self.files.release_all::<F>(irql) };
         // SAFETY: `pool::allocate` made the state, and other code can no longer access it.
         drop(unsafe { Box::from_raw(self.device.cast::<D>()) });

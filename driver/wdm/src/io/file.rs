@@ -145,7 +145,7 @@ impl OpenFiles {
     /// Drops the state of every file that is still open.
     ///
     /// # Safety
-    /// The files' state is an `F`, and no IRP of theirs is in progress except `IRP_MJ_CLOSE`.
+    /// The files' state is an `F`, and none of their IRPs is in progress except `IRP_MJ_CLOSE`.
     pub(crate) unsafe fn release_all<F: Send + Sync + 'static>(&self, irql: &mut PassiveLevel) {
         loop {
             let owner = self.with(irql, |is_removed| {

@@ -62,13 +62,13 @@ impl Kernel {
         let outcome = Arc::new(Outcome(Mutex::new(None)));
         let address = Arc::as_ptr(&outcome).addr();
         footprint::make(address..address + 1);
-        let theirs = Arc::clone(&outcome);
+        let outcome_clone = Arc::clone(&outcome);
         Thread::new(self, name).start(move |kernel| {
             let result = catch_unwind(AssertUnwindSafe(part));
             // The end of the function may have accessed memory without a call of the kernel.
             footprint::touch_memory();
-            *locked(&theirs.0) = Some(result);
-            kernel.sleepers.wake(theirs.wait());
+            *locked(&outcome_clone.0) = Some(result);
+            kernel.sleepers.wake(outcome_clone.wait());
         });
         Actor {
             kernel: Arc::clone(self),

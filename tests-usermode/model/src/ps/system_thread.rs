@@ -81,12 +81,12 @@ extern "C" fn PsCreateSystemThread(
     };
     let object = call.kernel.new_thread_object();
     let start = Start { routine, context };
-    let theirs = Arc::clone(&object);
+    let object_clone = Arc::clone(&object);
     call.kernel.ps().threads.fetch_add(1, Ordering::SeqCst);
     let name = format!("system thread of {}", call.name());
     Thread::new_system(&call.kernel, name).start(move |kernel| {
         run(start);
-        end(&theirs, kernel);
+        end(&object_clone, kernel);
     });
     call.require_room(handle);
     // SAFETY: the caller passes memory for a handle.

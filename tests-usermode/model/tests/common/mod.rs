@@ -63,8 +63,8 @@ pub fn found_in(scenario: impl FnOnce(&Arc<Kernel>) + Send + 'static) -> Violati
         hang_after: Duration::from_secs(2),
         ..Config::default()
     });
-    let theirs = Arc::clone(&kernel);
-    let running = thread::spawn(move || scenario(&theirs));
+    let kernel_clone = Arc::clone(&kernel);
+    let running = thread::spawn(move || scenario(&kernel_clone));
     let (start, mut ended) = (Instant::now(), None);
     loop {
         if let Some(violation) = kernel.violation() {

@@ -195,9 +195,9 @@ unsafe extern "C" fn recorder<const M: u8>(
 fn process_starts_as_it_unloads<const M: u8>(kernel: &Arc<Kernel>) {
     // SAFETY: the entry point is that of a driver on `nt`.
     let driver = unsafe { Driver::load(kernel, recorder::<M>) }.expect("DriverEntry");
-    let theirs = Arc::clone(kernel);
+    let kernel_clone = Arc::clone(kernel);
     let other = kernel.actor("process", move || {
-        let _ = theirs.run_process();
+        let _ = kernel_clone.run_process();
     });
     driver.unload();
     other.join();
