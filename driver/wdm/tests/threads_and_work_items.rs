@@ -196,7 +196,7 @@ fn thread_and_work_item_end_with_their_device() {
 }
 
 #[test]
-fn mutex_lends_its_value_to_one_thread_at_a_time() {
+fn one_thread_at_a_time_accesses_the_value_of_a_mutex() {
     explore::check(2_000, |kernel| {
         with_file::<Controlled<All>>(kernel, |_, file| {
             let file_clone = Arc::clone(file);

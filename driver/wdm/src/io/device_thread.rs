@@ -92,7 +92,8 @@ pub struct Thread<C: ThreadRoutine> {
 #[pin_data]
 #[repr(C)]
 struct Inner<C: ThreadRoutine> {
-    // The first field, so that a pointer to it is a pointer to the whole. It and `owner` are used once, after the thread was requested to stop.
+    // The first field, so that a pointer to it is a pointer to the `Inner`. The link and `owner` are used once, after the thread was requested
+    // to stop.
     link: UnsafeCell<Deferred>,
     owner: AtomicPtr<()>,
     /// Set to wake the thread.
@@ -277,7 +278,7 @@ impl<C: ThreadRoutine> Inner<C> {
     /// Records that the work item is to wait for the thread, or that the routine has returned. When both are true, the work item waits for the
     /// end of the thread. It does not run earlier, since a long wait in it would delay all other deferred work.
     fn record_end(&self) {
-        // The second exchange reads the value of the first, so every write before the first, above all that of `owner`, is visible to the work item.
+        // The second exchange reads the value of the first, so every write before the first, such as that of `owner`, is visible to the work item.
         if !self.is_awaited_or_returned.swap(true, Ordering::AcqRel) {
             return;
         }
