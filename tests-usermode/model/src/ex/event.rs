@@ -35,8 +35,8 @@ pub(crate) struct EventObject {
     kind: ObjectType,
     /// The number of the driver's references.
     references: AtomicUsize,
-    /// Whether the object is freed when neither a handle nor a reference to it is left.
-    is_freed: bool,
+    /// Whether the object stays when neither a handle nor a reference to it is left.
+    is_permanent: bool,
 }
 
 // SAFETY: the event is used by the kernel's routines alone, which use atomics.
@@ -46,12 +46,12 @@ unsafe impl Sync for EventObject {}
 
 impl EventObject {
     /// Makes an object that is not signalled.
-    fn new(kernel: &Kernel, kind: ObjectType, is_freed: bool) -> Arc<Self> {
+    fn new(kernel: &Kernel, kind: ObjectType, is_permanent: bool) -> Arc<Self> {
         let object = Arc::new(Self {
             event: UnsafeCell::new(KEVENT { Header: [0; 3] }),
             kind,
             references: AtomicUsize::new(0),
-            is_freed,
+            is_permanent,
         });
         // SAFETY: the object is new, and stays where it is.
         unsafe { nt::KeInitializeEvent(object.event.get(), 0, 0) };
@@ -177,7 +177,7 @@ impl Kernel {
         is_set: bool,
         is_permanent: bool,
     ) -> Arc<EventObject> {
-        let object = EventObject::new(self, object_types::EVENT, !is_permanent);
+        let object = EventObject::new(self, object_types::EVENT, is_permanent);
         let kind = u8::try_from(kind).unwrap_or_default();
         object.header().kind.store(kind, Ordering::Relaxed);
         object
@@ -187,10 +187,11 @@ impl Kernel {
         object
     }
 
-    /// Returns whether an event continues to exist, since it is permanent or has a handle or a reference.
+    /// Returns whether an event or thread continues to exist, since it is permanent, runs, or has a handle or a reference.
     pub(crate) fn is_event_open(&self, object: &EventObject) -> bool {
         let is_it = |other: &EventObject| other.address() == object.address();
-        !object.is_freed
+        object.is_permanent
+            || object.is_thread() && !object.is_set()
             || object.references.load(Ordering::Acquire) != 0
             || self.ex().handles.any(is_it)
             || self.ex().user_handles.any(is_it)
@@ -236,7 +237,7 @@ impl Kernel {
 }
 
 impl Call {
-    /// Frees the memory of an event that does not stay.
+    /// Frees the memory of an event or thread that does not continue to exist.
     pub(crate) fn event_closed(&self, object: &EventObject) {
         if self.kernel.is_event_open(object) {
             return;

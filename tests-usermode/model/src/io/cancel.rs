@@ -36,8 +36,12 @@ impl Call {
     }
 
     /// Sets `Irp->Cancel`, and calls the Cancel routine, if there is one, with the cancel spin lock held
-    /// (`IoCancelIrp`).
+    /// (`IoCancelIrp`). The I/O manager keeps the memory of the IRP.
     pub(in crate::io) fn cancel_irp(&self, record: &IrpRecord) -> bool {
+        self.cancel_irp_of(record, false)
+    }
+
+    fn cancel_irp_of(&self, record: &IrpRecord, is_drivers: bool) -> bool {
         let irp = record.raw();
         self.switch_point("IoCancelIrp", irp.addr());
         let old_irql = self.acquire_cancel_lock();
@@ -45,6 +49,10 @@ impl Call {
         record.set_cancel();
         self.switch_point("IoCancelIrp: IoSetCancelRoutine", irp.addr());
         self.synchronise(irp.addr());
+        if is_drivers {
+            // Another thread can have ended it.
+            self.live_irp(irp);
+        }
         let Some(routine) = record.take_cancel_routine() else {
             self.release_cancel_lock(old_irql);
             return false;
@@ -120,5 +128,5 @@ extern "C" fn IoReleaseCancelSpinLock(irql: u8) {
 extern "C" fn IoCancelIrp(irp: *mut IRP) -> u8 {
     let call = Call::enter_noted("IoCancelIrp");
     let record = call.live_irp(irp);
-    u8::from(call.cancel_irp(&record))
+    u8::from(call.cancel_irp_of(&record, true))
 }

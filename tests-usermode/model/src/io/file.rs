@@ -427,6 +427,15 @@ impl File {
     /// Closes the handle while other threads may be in a system call on it. `IRP_MJ_CLEANUP` is sent now, and
     /// `IRP_MJ_CLOSE` when the last of these calls and the last request have ended. Later system calls fail.
     pub fn close_handle(&self) {
+        {
+            // A system call of another thread can begin before.
+            let _attached = Attached::to(&self.kernel);
+            Call::enter_noted("NtClose").switch_point("NtClose", self.inner.object().addr());
+        }
+        self.close_now();
+    }
+
+    fn close_now(&self) {
         self.inner.touch(footprint::Access::Exclusive);
         if !self.inner.handle_closed.swap(true, Ordering::SeqCst) {
             self.clean_up();
@@ -469,7 +478,7 @@ impl Drop for File {
     fn drop(&mut self) {
         // After the system has stopped, no request is sent, and the thread that drops this value continues.
         if !self.kernel.is_halted() {
-            self.close_handle();
+            self.close_now();
         }
     }
 }

@@ -521,7 +521,12 @@ impl Call {
         self.require_not_bypassed(device, record);
         self.require(!record.has_cancel_routine(), Rule::CompleteRequest, || {
             let bug_check = BugCheck::io(0x203, [0, irp.addr() as u64, device.addr() as u64]);
-            let what = format!("{record} is passed down with its Cancel routine set");
+            let hint = if record.is_down() {
+                ": the driver has to clear it, or a lower driver that has set it still has the IRP"
+            } else {
+                ""
+            };
+            let what = format!("{record} is passed down with its Cancel routine set{hint}");
             (bug_check, what)
         });
         // SAFETY: the device object is alive.

@@ -179,9 +179,13 @@ impl Call {
     pub(in crate::io) fn request_of_mdl(&self, mdl: *mut MDL) -> Arc<IrpRecord> {
         let record = self.kernel.io().find_around(mdl.addr());
         let Some(record) = record.filter(|record| record.mdl() == mdl) else {
-            let what = format!("{mdl:?} is not the MDL of a request");
+            let (rule, what) = if self.kernel.io().mdls.was_freed(mdl) {
+                (Rule::Mdl, "is an MDL that was freed")
+            } else {
+                (Rule::Pointer, "is not the MDL of a request")
+            };
             let bug_check = BugCheck(0x50, [mdl.addr() as u64, 0, 0, 0]);
-            self.stop(bug_check, Rule::Pointer, what)
+            self.stop(bug_check, rule, format!("{mdl:?} {what}"))
         };
         self.live_irp(record.raw());
         record

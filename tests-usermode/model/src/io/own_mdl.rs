@@ -2,7 +2,13 @@
 //!
 //! [Microsoft's page](https://learn.microsoft.com/windows-hardware/drivers/kernel/using-mdls)
 
-use std::{collections::HashMap, ffi::c_void, ops::Range, ptr::null_mut, sync::Mutex};
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::c_void,
+    ops::Range,
+    ptr::null_mut,
+    sync::Mutex,
+};
 
 use nt::{
     DISPATCH_LEVEL, IRP, KERNEL_MODE, MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED,
@@ -25,6 +31,8 @@ use crate::{
 pub(crate) struct Mdls {
     /// Those that were allocated and not freed, by their addresses.
     allocated: Mutex<HashMap<usize, Box<[u128]>>>,
+    /// The addresses of those that were freed.
+    freed: Mutex<HashSet<usize>>,
     /// Those whose pages are mapped for user mode, and where.
     user_mappings: Mutex<Vec<(usize, usize)>>,
 }
@@ -36,14 +44,23 @@ impl Mdls {
     }
 
     fn remove(&self, mdl: *mut MDL) {
-        locked(&self.user_mappings).retain(|(mapped, _)| *mapped != mdl.addr());
         footprint::free(mdl.addr()..mdl.addr() + size_of::<MDL>());
         locked(&self.allocated).remove(&mdl.addr());
+        locked(&self.freed).insert(mdl.addr());
     }
 
     /// Records that the pages of an MDL are mapped for user mode.
     pub(in crate::io) fn map_for_user(&self, mdl: *mut MDL, address: *mut c_void) {
         locked(&self.user_mappings).push((mdl.addr(), address.addr()));
+    }
+
+    pub(in crate::io) fn was_freed(&self, mdl: *mut MDL) -> bool {
+        locked(&self.freed).contains(&mdl.addr())
+    }
+
+    fn is_mapped_for_user(&self, mdl: *mut MDL) -> bool {
+        let mappings = locked(&self.user_mappings);
+        mappings.iter().any(|(mapped, _)| *mapped == mdl.addr())
     }
 
     /// Removes the mapping of an MDL's pages for user mode; returns whether there was one at the address.
@@ -93,7 +110,9 @@ impl Call {
         let mut memory = vec![0_u128; words].into_boxed_slice();
         let mdl = memory.as_mut_ptr().cast::<MDL>();
         footprint::make(mdl.addr()..mdl.addr() + size_of::<MDL>());
-        locked(&self.kernel.io().mdls.allocated).insert(mdl.expose_provenance(), memory);
+        let mdls = &self.kernel.io().mdls;
+        locked(&mdls.freed).remove(&mdl.addr());
+        locked(&mdls.allocated).insert(mdl.expose_provenance(), memory);
         Some(mdl)
     }
 
@@ -129,6 +148,7 @@ impl Call {
             if !is_own {
                 self.require_allocated(mdl);
             }
+            self.require_not_mapped_for_user(mdl);
             // SAFETY: the MDL is the IRP's or the driver's.
             let next = unsafe { (*mdl).Next };
             if !is_own {
@@ -201,12 +221,24 @@ impl Call {
         self.require(holds, Rule::Mdl, || what);
     }
 
+    /// Stops the system if the pages of an MDL that is freed are mapped for user mode. After that, nothing can unmap them.
+    fn require_not_mapped_for_user(&self, mdl: *mut MDL) {
+        let is_mapped = self.kernel.io().mdls.is_mapped_for_user(mdl);
+        let what =
+            "an MDL is freed whose pages are mapped for user mode: MmUnmapLockedPages comes first";
+        self.require_mdl_flags(!is_mapped, what);
+    }
+
     /// Stops the system if a driver that is unloaded has not freed an MDL.
     pub(in crate::io) fn require_no_mdl(&self) {
         let left = locked(&self.kernel.io().mdls.allocated).len();
         self.require(left == 0, Rule::Mdl, || {
             let what = format!("the driver is unloaded with {left} MDLs not freed");
             (BugCheck::verifier(0x62, [0, 0, left as u64]), what)
+        });
+        let mapped = locked(&self.kernel.io().mdls.user_mappings).len();
+        self.require(mapped == 0, Rule::Mdl, || {
+            format!("the driver is unloaded with the pages of {mapped} MDLs mapped for user mode")
         });
     }
 }
@@ -261,6 +293,7 @@ extern "C" fn IoFreeMdl(mdl: *mut MDL) {
     let unlocked = flags & MDL_PAGES_LOCKED == 0;
     let what = "an MDL is freed whose pages are locked: MmUnlockPages comes first";
     call.require_mdl_flags(unlocked, what);
+    call.require_not_mapped_for_user(mdl);
     call.kernel.io().mdls.remove(mdl);
 }
 

@@ -37,6 +37,7 @@ fn end(thread: &EventObject, kernel: &Kernel) {
     kernel.sleepers.wake(Wait::Thread(thread.address()));
     // A thread that waits for several objects.
     kernel.sleepers.wake(Wait::Object(thread.address()));
+    Call::again("a system thread ends").event_closed(thread);
 }
 
 impl Kernel {
@@ -81,16 +82,17 @@ extern "C" fn PsCreateSystemThread(
     };
     let object = call.kernel.new_thread_object();
     let start = Start { routine, context };
-    let object_clone = Arc::clone(&object);
+    // The thread can end before this routine continues.
+    let opened = call.kernel.open_handle(Arc::clone(&object) as _);
     call.kernel.ps().threads.fetch_add(1, Ordering::SeqCst);
     let name = format!("system thread of {}", call.name());
     Thread::new_system(&call.kernel, name).start(move |kernel| {
         run(start);
-        end(&object_clone, kernel);
+        end(&object, kernel);
     });
     call.require_room(handle);
     // SAFETY: the caller passes memory for a handle.
-    unsafe { handle.write(call.kernel.open_handle(object)) };
+    unsafe { handle.write(opened) };
     call.switch_after(call.routine(), handle);
     STATUS_SUCCESS
 }

@@ -26,14 +26,14 @@ use crate::{
 };
 
 /// The IOCTLs of the function driver: complete immediately, fail immediately, complete in a DPC, keep until it is cancelled.
-const NOW: u32 = 0x22_2000;
-const FAIL: u32 = 0x22_2004;
-const LATER: u32 = 0x22_2008;
-const KEEP: u32 = 0x22_200c;
+pub const NOW: u32 = 0x22_2000;
+pub const FAIL: u32 = 0x22_2004;
+pub const LATER: u32 = 0x22_2008;
+pub const KEEP: u32 = 0x22_200c;
 
-struct Function;
+pub struct Function;
 
-struct Device {
+pub struct Device {
     timer: UnsafeCell<KTIMER>,
     dpc: UnsafeCell<KDPC>,
     kept: AtomicPtr<IRP>,
@@ -45,7 +45,14 @@ impl Steps for Function {
     fn add(_: *mut DEVICE_OBJECT, own: &Device) {
         nt!(KeInitializeTimer(own.timer.get()));
         initialise_dpc(own.dpc.get(), own, |own: &Device| {
-            complete(own.kept.load(SeqCst), STATUS_SUCCESS);
+            let irp = own.kept.load(SeqCst);
+            let mdl = nt!(irp::mdl(irp));
+            if !mdl.is_null() {
+                let priority = nt::NormalPagePriority;
+                let buffer = nt!(MmGetSystemAddressForMdlSafe(mdl, priority));
+                put(buffer.cast::<u8>(), 1);
+            }
+            complete(irp, STATUS_SUCCESS);
         });
     }
 
@@ -71,7 +78,10 @@ impl Steps for Function {
         cancelled(irp);
     }
 
-    fn remove(_: &Device) {
+    fn remove(own: &Device) {
+        if nt!(KeCancelTimer(own.timer.get())) != 0 {
+            complete(own.kept.load(SeqCst), STATUS_CANCELLED);
+        }
         nt!(KeFlushQueuedDpcs());
     }
 }

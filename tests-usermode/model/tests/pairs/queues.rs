@@ -29,8 +29,13 @@ const CLEANS_UP_WITHOUT_REMOVAL: u8 = 9;
 const KEEPS_LOCK: u8 = 10;
 const INITIALISES_LOCK: u8 = 11;
 const IGNORES_ROUTINE: u8 = 13;
-/// The correct driver that cancels its own IRP.
+const LEAVES_LINKED: u8 = 14;
+const READS_QUEUED: u8 = 15;
+const COLLECTS_CANCELABLE: u8 = 17;
+/// The correct drivers that cancel their own IRP, and that link an IRP before it is cancelable.
 const CANCELS: u8 = 12;
+const LINKS_FIRST: u8 = 16;
+const COLLECTS: u8 = 18;
 
 struct Queue<const M: u8>;
 
@@ -44,6 +49,9 @@ struct Own {
 impl Own {
     fn insert<const M: u8>(&self, irp: *mut IRP) -> NTSTATUS {
         mark(irp);
+        if matches!(M, LINKS_FIRST | LEAVES_LINKED) {
+            return self.insert_and_make_cancelable::<M>(irp);
+        }
         if M == INITIALISES_LOCK {
             self.lock.initialise();
         }
@@ -65,6 +73,31 @@ impl Own {
         }
         nt!(list::InsertTailList(self.list.get(), io::list_entry(irp)));
         self.lock.release(irql);
+        if M == READS_QUEUED {
+            // For a log.
+            let _ = std::hint::black_box(nt!(irp::io_control(irp)));
+        }
+        STATUS_PENDING
+    }
+
+    /// With [`LEAVES_LINKED`], an IRP that is being cancelled is linked to itself while the list still contains it, as in
+    /// <https://github.com/dokan-dev/dokany/issues/1188>.
+    fn insert_and_make_cancelable<const M: u8>(&self, irp: *mut IRP) -> NTSTATUS {
+        let (irql, entry) = (self.lock.acquire(), io::list_entry(irp));
+        nt!(list::InsertTailList(self.list.get(), entry));
+        nt!(irp::IoSetCancelRoutine(irp, Some(cancel::<Queue<M>>)));
+        if nt!(irp::is_cancel_requested(irp)) {
+            if nt!(irp::IoSetCancelRoutine(irp, None)).is_some() {
+                nt!(list::RemoveEntryList(entry));
+                self.lock.release(irql);
+                complete(irp, STATUS_CANCELLED);
+                return STATUS_PENDING;
+            }
+            if M == LEAVES_LINKED {
+                nt!(list::InitializeListHead(entry));
+            }
+        }
+        self.lock.release(irql);
         STATUS_PENDING
     }
 
@@ -84,6 +117,37 @@ impl Own {
             }
             null_mut()
         })
+    }
+
+    /// Moves the IRPs to a list of its own, and completes them after the lock was released. With [`COLLECTS_CANCELABLE`] they
+    /// still have their Cancel routine, as in <https://github.com/dokan-dev/dokany/issues/26>.
+    fn complete_all<const M: u8>(&self) {
+        let none = null_mut();
+        let mut own = LIST_ENTRY {
+            Flink: none,
+            Blink: none,
+        };
+        let own = &raw mut own;
+        nt!(list::InitializeListHead(own));
+        self.lock.with(|| {
+            while !nt!(list::IsListEmpty(self.list.get())) {
+                let entry = get(self.list.get()).Flink;
+                nt!(list::RemoveEntryList(entry));
+                let irp = nt!(irp::from_list_entry(entry));
+                if M == COLLECTS_CANCELABLE || nt!(irp::IoSetCancelRoutine(irp, None)).is_some() {
+                    nt!(list::InsertTailList(own, entry));
+                } else {
+                    nt!(list::InitializeListHead(entry));
+                }
+            }
+        });
+        while !nt!(list::IsListEmpty(own)) {
+            let entry = get(own).Flink;
+            nt!(list::RemoveEntryList(entry));
+            let irp = nt!(irp::from_list_entry(entry));
+            nt!(irp::IoSetCancelRoutine(irp, None));
+            complete(irp, STATUS_CANCELLED);
+        }
     }
 
     /// Cancels the first IRP, as a driver does after a timeout.
@@ -119,6 +183,10 @@ impl<const M: u8> Steps for Queue<M> {
         }
         if matches!(M, CANCELS | CANCELS_UNDER_CANCEL_LOCK | CANCELS_UNDER_LOCK) {
             own.cancel_first::<M>();
+            return complete(irp, STATUS_SUCCESS);
+        }
+        if matches!(M, COLLECTS | COLLECTS_CANCELABLE) {
+            own.complete_all::<M>();
             return complete(irp, STATUS_SUCCESS);
         }
         if M == CANCELS_COMPLETED && !own.last.get().is_null() {
@@ -285,6 +353,12 @@ pairs! {
         cancelled::<CANCELS_WITHOUT_LOCK>, cancelled::<CORRECT>, PlainMemory, "";
     cleanup_completes_what_stays_on_the_list:
         sent::<CLEANS_UP_WITHOUT_REMOVAL, 2>, sent::<CORRECT, 2>, ListEntry, "which main has completed";
+    entry_of_an_irp_that_is_cancelled_is_initialised_on_its_list:
+        cancelled::<LEAVES_LINKED>, cancelled::<LINKS_FIRST>, CompletedIrp, "is used after canceller has completed it";
+    irp_is_collected_for_completion_and_still_cancelable:
+        removed::<COLLECTS_CANCELABLE>, removed::<COLLECTS>, ListEntry, "which main has completed";
+    irp_is_read_after_it_was_queued:
+        cancelled::<READS_QUEUED>, cancelled::<CORRECT>, FreedMemory, "an IRP that was completed";
     lock_is_kept_on_an_error_path:
         sent::<KEEPS_LOCK, 1>, sent::<CORRECT, 1>, SpinLockSafe, "";
     lock_is_initialised_for_each_request:
