@@ -194,20 +194,17 @@ impl<const M: u8> Steps for Overlaps<M> {
     }
 
     fn control(_: *mut DEVICE_OBJECT, [one, two]: &[Lock; 2], irp: *mut IRP, _: u32) -> NTSTATUS {
-        match M {
-            RAISES => {
-                let old = nt!(KfRaiseIrql(nt::DISPATCH_LEVEL));
-                nt!(KeAcquireSpinLockAtDpcLevel(one.get()));
-                let irql = two.acquire();
-                two.release(irql);
-                nt!(KeReleaseSpinLockFromDpcLevel(one.get()));
-                nt!(KeLowerIrql(old));
-            }
-            _ => {
-                let irql = one.acquire();
-                two.with(|| ());
-                one.release(irql);
-            }
+        if M == RAISES {
+            let old = nt!(KfRaiseIrql(nt::DISPATCH_LEVEL));
+            nt!(KeAcquireSpinLockAtDpcLevel(one.get()));
+            let irql = two.acquire();
+            two.release(irql);
+            nt!(KeReleaseSpinLockFromDpcLevel(one.get()));
+            nt!(KeLowerIrql(old));
+        } else {
+            let irql = one.acquire();
+            two.with(|| ());
+            one.release(irql);
         }
         complete(irp, STATUS_SUCCESS)
     }

@@ -33,7 +33,7 @@ impl Own {
         let irql = self.lock.acquire();
         let refused = if !matches!(M, OVERWRITES | CLEARS_LATE) && !self.kept.get().is_null() {
             Some(nt::STATUS_UNSUCCESSFUL)
-        } else if self.make_cancelable::<M>(irp) {
+        } else if Self::make_cancelable::<M>(irp) {
             self.kept.set(irp);
             None
         } else {
@@ -46,7 +46,7 @@ impl Own {
         STATUS_PENDING
     }
 
-    fn make_cancelable<const M: u8>(&self, irp: *mut IRP) -> bool {
+    fn make_cancelable<const M: u8>(irp: *mut IRP) -> bool {
         nt!(irp::IoSetCancelRoutine(irp, Some(cancel::<Slot<M>>)));
         !nt!(irp::is_cancel_requested(irp)) || nt!(irp::IoSetCancelRoutine(irp, None)).is_none()
     }

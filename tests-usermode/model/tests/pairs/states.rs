@@ -97,7 +97,7 @@ struct Starts<const M: u8>;
 struct Started {
     timer: UnsafeCell<KTIMER>,
     thread: Cell<*mut c_void>,
-    is_started: Cell<bool>,
+    has_run: Cell<bool>,
 }
 
 impl<const M: u8> Steps for Starts<M> {
@@ -108,16 +108,16 @@ impl<const M: u8> Steps for Starts<M> {
         if is_pnp && nt!(irp::minor_function(irp)) == nt::IRP_MN_START_DEVICE {
             nt!(KeInitializeTimer(own.timer.get()));
             own.thread.set(spawn(own, |_: &Started| ()));
-            own.is_started.set(true);
+            own.has_run.set(true);
         }
         skip(lower::<Self>(device), irp)
     }
 
     fn remove(own: &Started) {
-        if own.is_started.get() || M == STOPS_WHAT_WAS_NOT_STARTED {
+        if own.has_run.get() || M == STOPS_WHAT_WAS_NOT_STARTED {
             nt!(KeCancelTimer(own.timer.get()));
         }
-        if own.is_started.get() {
+        if own.has_run.get() {
             join_thread(own.thread.get());
         }
     }
@@ -227,7 +227,8 @@ impl<const M: u8> Steps for Signals<M> {
             }
             return complete(irp, STATUS_SUCCESS);
         }
-        let handle = get(nt!(irp::system_buffer(irp)).cast::<*mut c_void>());
+        let handle = get(nt!(irp::system_buffer(irp)).cast::<[u8; 8]>());
+        let handle = std::ptr::without_provenance_mut(usize::from_le_bytes(handle));
         let (mut event, none) = (null_mut(), null_mut());
         // SAFETY: the kernel gives the variable.
         let kind = unsafe { nt::ExEventObjectType };

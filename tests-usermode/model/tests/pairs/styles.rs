@@ -449,7 +449,7 @@ impl Steps for Sideband {
             });
             assert_eq!(linked, STATUS_SUCCESS);
             // SAFETY: the driver has just created it.
-            let flags = unsafe { &mut *std::ptr::addr_of_mut!((*control).Flags) };
+            let flags = unsafe { &mut (*control).Flags };
             *flags &= !nt::DO_DEVICE_INITIALIZING;
             with_fast_mutex(own.mutex.get(), || own.control.store(control, SeqCst));
         }
