@@ -56,8 +56,10 @@ unsafe extern "C" fn uses_device(
     _: *mut IRP,
     event: *mut c_void,
 ) -> NTSTATUS {
-    // SAFETY: it is NULL, which the model detects.
-    let _ = unsafe { (&raw const (*device).DeviceExtension).read_volatile() };
+    // SAFETY: only the address is computed.
+    let field = unsafe { &raw const (*device).DeviceExtension };
+    // SAFETY: the address is that of a field of NULL, which the model detects.
+    let _ = unsafe { field.read_volatile() };
     set_event(event.cast());
     STATUS_MORE_PROCESSING_REQUIRED
 }
