@@ -110,7 +110,7 @@ fn without_the_device_commands_that_need_it_report_that() {
         &["stress", "--kernel", "device", "--seconds", "1"],
         &["sequence", "--kernel", "device"],
     ] {
-        could_not_run(arguments, "the device is on Windows or Wine only");
+        could_not_run(arguments, "the device exists only on Windows or Wine");
     }
 }
 

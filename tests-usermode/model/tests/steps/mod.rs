@@ -255,7 +255,7 @@ impl Stage {
 
 /// Waits for a request to end; returns its status.
 pub fn end_of(request: &Request) -> NTSTATUS {
-    let end = request.wait(Duration::from_secs(1));
+    let end = request.wait(Duration::from_secs(5));
     end.expect("the request is completed").status
 }
 
