@@ -49,7 +49,7 @@ fn breaks(scenario: Scenario, rule: Rule, text: &str) {
 /// Checks that a scenario breaks no rule, on host threads and in many orders.
 fn passes(scenario: Scenario) {
     scenario(&Kernel::new(Config::default()));
-    if let Err(found) = explore(Search::every(3_000), scenario) {
+    if let Err(found) = explore(Search::every(2_000), scenario) {
         panic!("{found}");
     }
 }
