@@ -293,6 +293,15 @@ impl DeviceObject {
         self.inner().work.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Ends work that [`DeviceObject::expect_work`] has announced, and that is not deferred.
+    pub(crate) fn end_expected(&self) {
+        // Release, as in `run`.
+        self.inner().work.fetch_sub(1, Ordering::Release);
+        // SAFETY: the event was initialised in place, and stays there as long as this reference. The IRQL is at most DISPATCH_LEVEL.
+        unsafe { nt::KeSetEvent(self.inner().idle.get(), 0, 0) };
+        unload::end_work();
+    }
+
     /// Waits until all deferred work is done, and prevents work items of the device from being queued again. A DPC that is running can defer
     /// work too, if its routine drops the last owner of an object, even that of its own DPC; so the wait includes DPCs.
     ///
@@ -301,10 +310,14 @@ impl DeviceObject {
         let inner = self.inner();
         inner.ending.store(true, Ordering::Relaxed);
         loop {
+            // Acquire pairs with the Release in `run`. Work that ended after the DPCs were waited for can have queued another one.
+            let was_done = inner.work.load(Ordering::Acquire) == 0;
             dpc::flush(irql);
-            // Acquire pairs with the Release in `run`.
             if inner.work.load(Ordering::Acquire) == 0 {
-                return;
+                if was_done {
+                    return;
+                }
+                continue;
             }
             // SAFETY: the event was initialised in place, and stays there as long as this reference.
             unsafe { wait::for_object(inner.idle.get().cast(), irql) };

@@ -7,7 +7,7 @@ use core::{
     mem::ManuallyDrop,
     ops::Deref,
     ptr::{NonNull, null_mut},
-    sync::atomic::Ordering,
+    sync::atomic::{Ordering, fence},
     time::Duration,
 };
 
@@ -162,7 +162,7 @@ impl<C: ThreadRoutine> Thread<C> {
     /// # Errors
     /// `STATUS_INVALID_DEVICE_STATE` if it was started before; the errors of `PsCreateSystemThread`.
     #[doc(alias = "PsCreateSystemThread")]
-    pub fn start<L: Waitable>(&self, _irql: &mut L) -> Result<(), Error> {
+    pub fn start<L: Waitable>(&self, irql: &mut L) -> Result<(), Error> {
         if self.inner.is_started.swap(true, Ordering::Relaxed) {
             return Err(Error::INVALID_DEVICE_STATE);
         }
@@ -172,6 +172,11 @@ impl<C: ThreadRoutine> Thread<C> {
         match created {
             Ok(handle) => {
                 self.inner.handle.store(handle, Ordering::Relaxed);
+                // Pairs with the one in `stop`: either that finds the handle, or this finds the request to stop.
+                fence(Ordering::SeqCst);
+                if self.is_stopping() {
+                    self.stop(irql);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -252,16 +257,22 @@ impl<C: ThreadRoutine> Thread<C> {
         let inner = &self.inner;
         inner.is_stopping.store(true, Ordering::Release);
         inner.signal.set(irql);
-        // A `Thread` that is stopped while it is started is stopped again when it is dropped.
+        // If the thread is being started, `start` requests it to stop.
+        fence(Ordering::SeqCst);
+        // Acquire pairs with the Release below: the work was announced before the flag was set.
         if inner.handle.load(Ordering::Relaxed).is_null()
-            || inner.is_awaited.swap(true, Ordering::Relaxed)
+            || inner.is_awaited.load(Ordering::Acquire)
         {
+            return;
+        }
+        inner.device.expect_work();
+        if inner.is_awaited.swap(true, Ordering::AcqRel) {
+            inner.device.end_expected();
             return;
         }
         inner
             .owner
             .store(inner.clone().into_raw(), Ordering::Relaxed);
-        inner.device.expect_work();
         inner.record_end();
     }
 }

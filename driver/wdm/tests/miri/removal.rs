@@ -212,3 +212,111 @@ fn a_removal_waits_for_its_values_if_another_thread_queues_the_work_item() {
         loaded.unload_removed();
     });
 }
+
+/// Whether [`Thread::start`] has returned.
+static IS_STARTED: AtomicBool = AtomicBool::new(false);
+
+/// A thread that requests itself to stop.
+struct Stops;
+
+impl ThreadRoutine for Stops {
+    fn run(thread: &Thread<Self>, irql: &mut PassiveLevel) {
+        wait_for(&IS_STARTED, 50);
+        LEFT.set(Some(STEP.load(Relaxed)));
+        thread.stop(irql);
+        LEFT.set(None);
+        GOES_ON.store(true, SeqCst);
+        sleep(Duration::from_millis(50));
+        HAS_ENDED.store(true, SeqCst);
+    }
+}
+
+struct Stopped(#[expect(dead_code, reason = "it is dropped")] Thread<Stops>);
+
+impl Device for Stopped {
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let thread = Thread::new(Ok::<_, Error>(Stops), device, irql)?;
+        thread.start(irql)?;
+        IS_STARTED.store(true, SeqCst);
+        Ok(Ok::<_, Error>(Self(thread)))
+    }
+
+    fn remove(&self, _: &mut PassiveLevel) {
+        wait_for(&GOES_ON, 50);
+    }
+}
+
+#[test]
+fn a_removal_waits_for_a_thread_that_requests_itself_to_stop() {
+    at_each_step(|step| {
+        IS_STARTED.store(false, SeqCst);
+        let loaded = Loaded::new::<Stopped>();
+        assert_eq!(loaded.pnp(nt::IRP_MN_REMOVE_DEVICE), STATUS_SUCCESS);
+        IS_REMOVED.store(true, SeqCst);
+        assert!(HAS_ENDED.load(SeqCst), "the thread runs, at step {step}");
+        loaded.unload_removed();
+    });
+}
+
+/// Whether the thread was requested to stop.
+static IS_REQUESTED: AtomicBool = AtomicBool::new(false);
+
+/// The place of a thread's own `Thread`, from which the routine takes it.
+#[pin_data]
+struct Owned {
+    #[pin]
+    place: SpinLock<Option<Shared<Thread<Owned>>>>,
+}
+
+impl ThreadRoutine for Owned {
+    fn run(thread: &Thread<Self>, irql: &mut PassiveLevel) {
+        let own = thread.place.with(irql, |place, _| place.take());
+        thread.stop(irql);
+        IS_REQUESTED.store(true, SeqCst);
+        sleep(Duration::from_millis(50));
+        HAS_ENDED.store(true, SeqCst);
+        drop(own);
+    }
+}
+
+struct Starting(#[expect(dead_code, reason = "it is dropped")] Shared<Thread<Owned>>);
+
+impl Device for Starting {
+    type File = ();
+
+    fn add(
+        device: &mut NewDevice,
+        irql: &mut PassiveLevel,
+    ) -> Result<impl PinInit<Self, Error>, Error> {
+        let owned = try_pin_init!(Owned { place <- SpinLock::new(None) }? Error);
+        let thread = Thread::new(owned, device, irql)?;
+        let thread = Shared::new(thread, device, irql)?;
+        let own = thread.clone();
+        thread.place.with(irql, |place, _| *place = Some(own));
+        LEFT.set(Some(STEP.load(Relaxed)));
+        let started = thread.start(irql);
+        LEFT.set(None);
+        started?;
+        Ok(Ok::<_, Error>(Self(thread)))
+    }
+
+    fn remove(&self, _: &mut PassiveLevel) {
+        wait_for(&IS_REQUESTED, 100);
+    }
+}
+
+#[test]
+fn a_removal_waits_for_a_thread_that_was_requested_to_stop_while_it_was_started() {
+    at_each_step(|step| {
+        IS_REQUESTED.store(false, SeqCst);
+        let loaded = Loaded::new::<Starting>();
+        assert_eq!(loaded.pnp(nt::IRP_MN_REMOVE_DEVICE), STATUS_SUCCESS);
+        assert!(HAS_ENDED.load(SeqCst), "the thread runs, at step {step}");
+        loaded.unload_removed();
+    });
+}

@@ -58,9 +58,14 @@ routines! {
     }
 
     fn KeSetEvent(event: *mut KEVENT, _increment: i32, _wait: u8) -> i32 {
-        let held = lock(&DISPATCHER);
         // SAFETY: the caller passes an initialised event. A waiting thread reads it after the mutex is unlocked.
-        let was = unsafe { &(*event.cast::<Event>()).signaled }.swap(true, Relaxed);
+        let Event { kind, signaled, .. } = unsafe { &*event.cast::<Event>() };
+        // No documentation says that the routine has a barrier if it changes nothing.
+        if *kind == nt::_EVENT_TYPE::NotificationEvent && signaled.load(Relaxed) {
+            return 1;
+        }
+        let held = lock(&DISPATCHER);
+        let was = signaled.swap(true, Relaxed);
         SIGNALED.notify_all();
         drop(held);
         i32::from(was)
