@@ -337,8 +337,8 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// completed.
     ///
     /// It is called again after each call of a method that handles a request, of [`FileState::open`], or of a
-    /// [completion routine](crate::CompletionRoutine), [observer](crate::CompletionObserver) or [callback of a queue](crate::QueueCallbacks),
-    /// that was still in progress, since that call may have kept another request. So it can be called several times, also by several threads
+    /// [completion routine](crate::CompletionRoutine), [observer](crate::CompletionObserver), [callback of a queue](crate::QueueCallbacks) or
+    /// [routine of an own request](crate::LowerIrpRoutine), that was still in progress, since that call may have kept another request. So it can be called several times, also by several threads
     /// at once.
     ///
     /// WDK: [Removing a Device](https://learn.microsoft.com/windows-hardware/drivers/kernel/removing-a-device).

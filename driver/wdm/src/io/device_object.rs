@@ -75,7 +75,7 @@ struct Inner {
     power: Power,
     /// The link of the deferred part of the power policy.
     power_link: UnsafeCell<MaybeUninit<Deferred>>,
-    /// Set each time the work item ends.
+    /// A synchronization event that is set each time the work item ends, and when expected work ends that was not deferred.
     #[pin]
     idle: UnsafeCell<nt::KEVENT>,
 }
@@ -302,8 +302,9 @@ impl DeviceObject {
         unload::end_work();
     }
 
-    /// Waits until all deferred work is done, and prevents work items of the device from being queued again. A DPC that is running can defer
-    /// work too, if its routine drops the last owner of an object, even that of its own DPC; so the wait includes DPCs.
+    /// Waits until all deferred work is done, and prevents work items of the device from being queued again. A DPC can defer work too, if
+    /// its routine drops the last owner of an object, even that of its own DPC; so the wait includes the DPCs that were queued before. The
+    /// unload waits for what these queue.
     ///
     /// It does not wait for the driver's own work items; the Unload routine does.
     pub(crate) fn end_work<L: Waitable>(&self, irql: &mut L) {
@@ -397,6 +398,7 @@ unsafe extern "C" fn run(_object: *mut nt::DEVICE_OBJECT, context: *mut c_void) 
             unload::end_work();
         }
     }
+    // For a synchronization event the routine acquires a lock, so that the thread that waits finds the count that was decremented before.
     // SAFETY: the event was initialised in place, and stays there as long as `device`.
     unsafe { nt::KeSetEvent(device.inner().idle.get(), 0, 0) };
     drop(device);

@@ -166,12 +166,15 @@ impl<C: ThreadRoutine> Thread<C> {
         if self.inner.is_started.swap(true, Ordering::Relaxed) {
             return Err(Error::INVALID_DEVICE_STATE);
         }
+        // The removal waits for this call, so that a request to stop that comes before the handle is stored is not too late.
+        self.inner.device.expect_work();
         let owner = self.inner.clone().into_raw();
         // SAFETY: the routine takes the owner, and ends the thread; the token says PASSIVE_LEVEL.
         let created = unsafe { thread::create(routine::<C>, owner.cast()) };
-        match created {
+        let started = match created {
             Ok(handle) => {
-                self.inner.handle.store(handle, Ordering::Relaxed);
+                // Release, so that a thread that finds the handle, and the work item, can use it.
+                self.inner.handle.store(handle, Ordering::Release);
                 // Pairs with the one in `stop`: either that finds the handle, or this finds the request to stop.
                 fence(Ordering::SeqCst);
                 if self.is_stopping() {
@@ -185,7 +188,9 @@ impl<C: ThreadRoutine> Thread<C> {
                 self.inner.is_started.store(false, Ordering::Relaxed);
                 Err(error)
             }
-        }
+        };
+        self.inner.device.end_expected();
+        started
     }
 
     /// Wakes the thread, which returns from [`wait`](Thread::wait) now or the next time it calls it (`KeSetEvent`).
@@ -260,7 +265,7 @@ impl<C: ThreadRoutine> Thread<C> {
         // If the thread is being started, `start` requests it to stop.
         fence(Ordering::SeqCst);
         // Acquire pairs with the Release below: the work was announced before the flag was set.
-        if inner.handle.load(Ordering::Relaxed).is_null()
+        if inner.handle.load(Ordering::Acquire).is_null()
             || inner.is_awaited.load(Ordering::Acquire)
         {
             return;

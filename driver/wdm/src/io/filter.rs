@@ -159,8 +159,8 @@ pub trait Filter: Send + Sync + Sized + 'static {
     /// removal waits until the last one is completed.
     ///
     /// It is called again after each call of a method that handles a request, or of a
-    /// [completion routine](crate::CompletionRoutine), [observer](crate::CompletionObserver) or [callback of a queue](crate::QueueCallbacks),
-    /// that was still in progress, since that call may have kept another request. So it can be called several times, also by several threads
+    /// [completion routine](crate::CompletionRoutine), [observer](crate::CompletionObserver), [callback of a queue](crate::QueueCallbacks) or
+    /// [routine of an own request](crate::LowerIrpRoutine), that was still in progress, since that call may have kept another request. So it can be called several times, also by several threads
     /// at once.
     ///
     /// # IRQL

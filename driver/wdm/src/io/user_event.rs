@@ -1,6 +1,10 @@
 //! User-mode events, which the driver sets.
 
-use core::{ffi::c_void, ptr::NonNull};
+use core::{
+    ffi::c_void,
+    ptr::NonNull,
+    sync::atomic::{Ordering, fence},
+};
 
 use crate::{
     Error, Irp, Record,
@@ -97,6 +101,8 @@ impl UserEvent {
     /// At most `DISPATCH_LEVEL`.
     #[doc(alias = "KeSetEvent")]
     pub fn set<L: AtMostDispatch>(&self, _irql: &mut L) -> bool {
+        // As for `Event::set`: a program resets the event, and then asks the driver.
+        fence(Ordering::SeqCst);
         // SAFETY: the object is an event, to which `self` has a reference. With FALSE for Wait the routine may be called at
         // DISPATCH_LEVEL.
         unsafe { nt::KeSetEvent(self.object.as_ptr().cast(), 0, 0) != 0 }

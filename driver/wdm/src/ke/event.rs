@@ -114,7 +114,7 @@ impl Event {
     /// At most `DISPATCH_LEVEL`.
     #[doc(alias = "KeSetEvent")]
     pub fn set<L: AtMostDispatch>(&self, _irql: &mut L) -> bool {
-        // KeSetEvent may only read an event that is set already. So what this thread has written before is visible before that read, to a
+        // KeSetEvent may only read a notification event that is set already. So what this thread has written before is visible before that read, to a
         // thread that clears the event afterwards.
         fence(Ordering::SeqCst);
         // SAFETY: the event was initialised in place. With FALSE for Wait the routine may be called at

@@ -64,9 +64,9 @@ pub(crate) fn check_unload(irql: &mut PassiveLevel) {
         if left == 0 {
             return;
         }
-        // Work that ended after the DPCs were waited for can have queued one whose routine drops it; so they have a second to end.
+        // Work that ended after the DPCs were waited for can have queued one whose routine drops it; so they have at least 0.1 seconds to end.
         attempts = if left < WORK { attempts + 1 } else { 0 };
-        if attempts > 1000 {
+        if attempts > 100 {
             let code = nt::DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS;
             // SAFETY: KeBugCheckEx may be called at any IRQL, with any parameters.
             unsafe { nt::KeBugCheckEx(code, left as u64, 0, 0, 0) }
