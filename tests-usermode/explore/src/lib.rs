@@ -156,7 +156,7 @@ const GUARDED: &[Search] = &[Search::guarded(1_000_000), Search::preempting(3)];
 const PREEMPTED: &[Search] = &[Search::preempting(3), SAMPLE];
 
 const SAMPLE: Search = Search::Random {
-    schedules: 1_000,
+    schedules: 500,
     seed: 1,
 };
 
@@ -164,7 +164,7 @@ const SAMPLE: Search = Search::Random {
 const MANY: &[Search] = &[
     SAMPLE,
     Search::Pct {
-        schedules: 1_000,
+        schedules: 500,
         depth: 3,
         seed: 1,
     },

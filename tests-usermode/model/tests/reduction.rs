@@ -410,7 +410,7 @@ impl Random {
 /// Returns the number of programs that are compared, which the environment can set; `.ci/run` compares more.
 fn count() -> usize {
     let count = std::env::var("REDUCTION_PROGRAMS").ok();
-    count.and_then(|count| count.parse().ok()).unwrap_or(12)
+    count.and_then(|count| count.parse().ok()).unwrap_or(10)
 }
 
 #[test]
