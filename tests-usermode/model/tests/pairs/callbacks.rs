@@ -27,7 +27,7 @@ const DELETES_RESOURCE_FIRST: u8 = 2;
 /// The correct driver of the second pair, whose test runs beside that of the first.
 const DELETES_RESOURCE_LAST: u8 = 3;
 
-/// A driver that is told of processes, in a routine that acquires a lock in a block of the pool.
+/// A driver whose process notify routine acquires a lock in a block of the pool.
 static MUTEX: [AtomicPtr<KMUTEX>; 4] = [const { AtomicPtr::new(null_mut()) }; 4];
 static RESOURCE: [AtomicPtr<ERESOURCE>; 4] = [const { AtomicPtr::new(null_mut()) }; 4];
 
