@@ -27,11 +27,11 @@ const DELETES_RESOURCE_FIRST: u8 = 2;
 /// The correct driver of the second pair, whose test runs beside that of the first.
 const DELETES_RESOURCE_LAST: u8 = 3;
 
-/// A driver whose process notify routine acquires a lock in a block of the pool.
+/// The locks of each driver, in blocks of the pool. Its process notify routine acquires them.
 static MUTEX: [AtomicPtr<KMUTEX>; 4] = [const { AtomicPtr::new(null_mut()) }; 4];
 static RESOURCE: [AtomicPtr<ERESOURCE>; 4] = [const { AtomicPtr::new(null_mut()) }; 4];
 
-unsafe extern "C" fn told<const M: u8>(_: HANDLE, _: HANDLE, _: u8) {
+unsafe extern "C" fn process_notify<const M: u8>(_: HANDLE, _: HANDLE, _: u8) {
     let mutex = MUTEX[usize::from(M)].load(SeqCst);
     wait(mutex);
     nt!(KeReleaseMutex(mutex, 0));
@@ -45,7 +45,12 @@ unsafe extern "C" fn told<const M: u8>(_: HANDLE, _: HANDLE, _: u8) {
 unsafe extern "C" fn unloads<const M: u8>(_: *mut DRIVER_OBJECT) {
     let mutex = MUTEX[usize::from(M)].load(SeqCst);
     let resource = RESOURCE[usize::from(M)].load(SeqCst);
-    let unregister = || nt!(PsSetCreateProcessNotifyRoutine(Some(told::<M>), 1));
+    let unregister = || {
+        nt!(PsSetCreateProcessNotifyRoutine(
+            Some(process_notify::<M>),
+            1
+        ))
+    };
     // As in <https://github.com/sandboxie-plus/Sandboxie/pull/5329>.
     if M == DELETES_RESOURCE_FIRST {
         nt!(ExDeleteResourceLite(resource));
@@ -65,7 +70,7 @@ unsafe extern "C" fn unloads<const M: u8>(_: *mut DRIVER_OBJECT) {
     free(mutex);
 }
 
-unsafe extern "C" fn is_told<const M: u8>(
+unsafe extern "C" fn registers<const M: u8>(
     driver: *mut DRIVER_OBJECT,
     _: *mut UNICODE_STRING,
 ) -> NTSTATUS {
@@ -76,12 +81,15 @@ unsafe extern "C" fn is_told<const M: u8>(
     RESOURCE[usize::from(M)].store(resource, SeqCst);
     // SAFETY: the I/O manager passes the driver object.
     unsafe { (*driver).DriverUnload = Some(unloads::<M>) };
-    nt!(PsSetCreateProcessNotifyRoutine(Some(told::<M>), 0))
+    nt!(PsSetCreateProcessNotifyRoutine(
+        Some(process_notify::<M>),
+        0
+    ))
 }
 
 fn process_starts_as_it_unloads<const M: u8>(kernel: &Arc<Kernel>) {
     // SAFETY: the entry point is that of a driver on `nt`.
-    let driver = unsafe { Driver::load(kernel, is_told::<M>) }.expect("DriverEntry");
+    let driver = unsafe { Driver::load(kernel, registers::<M>) }.expect("DriverEntry");
     let theirs = Arc::clone(kernel);
     let other = kernel.actor("process", move || {
         let _ = theirs.run_process();
